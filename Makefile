@@ -1,0 +1,76 @@
+# `make demo` and `make test` set up what they need. Everything else is for developers.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/.installed-run
+DEV := $(BIN)/.installed-dev
+CLIP := .venv-clip/bin/.installed
+# One thread for each numeric library: Spark runs one worker per core already.
+export OMP_NUM_THREADS ?= 1
+export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check lint format types unit torch docs lock bench clean
+
+help:  ## List these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+demo: $(RUN)  ## Deduplicate the sample shards and score the result against the truth
+	$(BIN)/spark-imgdedup demo
+
+test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
+
+test-slow: torch  ## What needs big installs: torch, open_clip, timm
+
+check: lint types  ## Lint, format check and types
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+unit: $(DEV)
+	$(BIN)/coverage run -m pytest -m "not torch and not slow and not gpu"
+	$(BIN)/coverage report --format=total
+
+torch: $(CLIP)
+	.venv-clip/bin/python -m pytest -m torch tests/models
+
+format: $(DEV)  ## Rewrite the code as the formatter wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(DEV)  ## Write the generated parts of the docs again
+	$(BIN)/python scripts/write_docs.py
+
+bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
+	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/memory.py
+
+lock:  ## Resolve the dependencies again (needs uv)
+	uv pip compile -q --universal pyproject.toml requirements/build.in --extra local --generate-hashes --python-version 3.11 --no-header -o requirements/run.txt
+	uv pip compile -q --universal pyproject.toml requirements/build.in --extra dev --generate-hashes --python-version 3.11 --no-header -c requirements/run.txt -o requirements/dev.txt
+	uv pip compile -q --universal requirements/clip.in --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt -o requirements/clip.txt
+
+clean:  ## Remove what the commands above made, environments excepted
+	rm -rf spark-imgdedup-demo work dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'
+	@$(PYTHON) scripts/check_java.py
+	$(PYTHON) -m venv .venv
+
+$(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUN)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(CLIP): requirements/clip.txt
+	$(PYTHON) -m venv .venv-clip
+	.venv-clip/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/clip.txt
+	@touch $@

@@ -1,0 +1,57 @@
+"""Removes near-duplicate images and video clips from training datasets, on the Spark cluster you already have.
+
+Importing this package imports neither Spark nor a model: names are looked up when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spark_imgdedup.config import Config, load_config
+    from spark_imgdedup.pipeline import run
+    from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
+    from spark_imgdedup.stages.embed import embed_images
+    from spark_imgdedup.stages.identify import identify_duplicates
+    from spark_imgdedup.stages.pairwise import score_pairs
+    from spark_imgdedup.stages.read import read_images
+    from spark_imgdedup.stages.remove import remove_images
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "assign_clusters",
+    "embed_images",
+    "fit_centroids",
+    "identify_duplicates",
+    "load_config",
+    "read_images",
+    "remove_images",
+    "run",
+    "score_pairs",
+]
+
+_HOME = {
+    "Config": "config",
+    "load_config": "config",
+    "run": "pipeline",
+    "assign_clusters": "stages.cluster",
+    "fit_centroids": "stages.cluster",
+    "embed_images": "stages.embed",
+    "identify_duplicates": "stages.identify",
+    "score_pairs": "stages.pairwise",
+    "read_images": "stages.read",
+    "remove_images": "stages.remove",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'spark_imgdedup' has no attribute '{name}'; it exports {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"spark_imgdedup.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Files anywhere fsspec reaches: storage, tars, arrays, and publishing them. No Spark."""

@@ -1,0 +1,78 @@
+"""Small arrays that every worker needs, as files: `array.npy` and a manifest with its sha256.
+
+A broadcast that also works on Spark Connect, where a closure over 128 MiB fails (K = 50,000 x 768 is 154 MB). No Spark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import storage
+
+_LOCK = threading.Lock()
+_CACHE: dict[str, npt.NDArray[Any]] = {}  # at most one: the centroids of the run this worker serves
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Where an array was stored, and its sha256."""
+
+    url: str
+    sha256: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def save(url: str, array: npt.NDArray[Any], about: Mapping[str, Any] | None = None) -> Artifact:
+    """Store an array below the folder `url`, manifest last: an array without one was not finished."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    data = buffer.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    manifest = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256, **(about or {})}
+    storage.write_bytes(storage.join(url, "array.npy"), data)
+    storage.write_bytes(storage.join(url, "manifest.json"), (json.dumps(manifest, indent=1) + "\n").encode())
+    return Artifact(url, sha256)
+
+
+def find(url: str) -> Artifact:
+    """The artifact that `save` stored at `url`.
+
+    Raises:
+        SchemaError: there is none.
+    """
+    try:
+        manifest = json.loads(storage.read_text(storage.join(url, "manifest.json")))
+    except FileNotFoundError:
+        raise SchemaError(
+            f"{url}: no manifest.json, so no finished array. Run the step that writes it again."
+        ) from None
+    return Artifact(url, manifest["sha256"])
+
+
+def load(artifact: Artifact) -> npt.NDArray[Any]:
+    """The array, read once per process and checked against its sha256.
+
+    Raises:
+        SchemaError: the file is not the one that was stored.
+    """
+    with _LOCK:
+        if artifact.sha256 not in _CACHE:
+            with storage.open_read(storage.join(artifact.url, "array.npy"), artifact.options) as file:
+                data = file.read()
+            if hashlib.sha256(data).hexdigest() != artifact.sha256:
+                raise SchemaError(
+                    f"{artifact.url}: array.npy does not match its manifest. Is another run writing to this work_dir?"
+                )
+            _CACHE.clear()
+            _CACHE[artifact.sha256] = np.load(io.BytesIO(data), allow_pickle=False)
+        return _CACHE[artifact.sha256]

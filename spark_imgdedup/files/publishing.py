@@ -1,0 +1,114 @@
+"""The output folder: whose it is, and giving finished files their final names. No Spark.
+
+A manifest in the folder lists what this package wrote there. A folder that holds anything else is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.files import storage
+
+MANIFEST = "_spark_imgdedup.json"
+TEMPORARY = "_temporary"
+
+
+def output_path(config: Config) -> str:
+    """The output folder, once it is sure that writing there harms nothing.
+
+    Raises:
+        ConfigError: it is not set, overlaps the input, or holds files that this run did not write.
+    """
+    path = config.output.path
+    if path is None:
+        raise ConfigError("output.path is not set. Name the folder of the new dataset, or leave remove out of steps.")
+    if config.input.format == "table" and config.output.format == "webdataset":
+        raise ConfigError("output.format: a table has no tars to copy. Use parquet or delta.")
+    for source in (*config.input.paths, *([config.input.root] if config.input.root else [])):
+        source = source.partition("*")[0].rstrip("/") or source
+        if storage.is_within(path, source) or storage.is_within(source, path):
+            raise ConfigError(
+                f"output.path {path} and the input {source} lie one within the other. Choose a folder beside the input."
+            )
+    if config.input.format == "images" and any(
+        storage.is_within(config.work_dir, source) for source in config.input.paths
+    ):
+        raise ConfigError(
+            f"work_dir {config.work_dir} lies within the input; its pictures would be read as images. Choose another."
+        )
+    _require_own(path, config)
+    return path
+
+
+def _require_own(path: str, config: Config) -> None:
+    manifest = read_manifest(path, config.output.storage_options)
+    if manifest is None:
+        files = (
+            storage.list_files(path, "", config.output.storage_options)
+            if storage.exists(path, config.output.storage_options)
+            else []
+        )
+        if files:
+            raise ConfigError(
+                f"output.path {path} holds {len(files)} files that this package did not write, such as {files[0].url}. "
+                "Choose an empty folder: nothing there is ever overwritten."
+            )
+    elif manifest["source"] != source_of(config):
+        raise ConfigError(
+            f"output.path {path} holds the dataset made from {', '.join(manifest['source'])}. Choose another folder, "
+            "or delete that one."
+        )
+
+
+def source_of(config: Config) -> list[str]:
+    """What the output is made from, as its manifest says."""
+    return [storage.canonical(path) for path in config.input.paths]
+
+
+def read_manifest(path: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What this package says it wrote below `path`, or None."""
+    try:
+        manifest: dict[str, Any] = json.loads(storage.read_text(storage.join(path, MANIFEST), options))
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def write_manifest(path: str, config: Config, state: str, files: Sequence[str]) -> None:
+    """Say what lies below `path` (state complete), or is about to (state publishing)."""
+    manifest = {"source": source_of(config), "state": state, "format": config.output.format, "files": sorted(files)}
+    data = (json.dumps(manifest, indent=1) + "\n").encode()
+    storage.write_bytes(storage.join(path, MANIFEST), data, config.output.storage_options)
+
+
+def is_published(config: Config) -> bool:
+    """True where the output is complete and no file of it has gone missing."""
+    path, options = config.output.path, config.output.storage_options
+    manifest = read_manifest(path, options) if path else None
+    return (
+        path is not None
+        and manifest is not None
+        and manifest["state"] == "complete"
+        and all(storage.exists(storage.join(path, name), options) for name in manifest["files"])
+    )
+
+
+def publish_files(path: str, temporary_by_name: Mapping[str, str], config: Config) -> None:
+    """Give written files their final names below `path`, and take away what an earlier run of ours left there.
+
+    The manifest names the files before the first is moved: after a crash they are still known to be ours.
+    """
+    options = config.output.storage_options
+    before = read_manifest(path, options)
+    stale = set(before["files"] if before else ()) - set(temporary_by_name)
+    write_manifest(path, config, "publishing", [*temporary_by_name, *stale])
+    for name, temporary in sorted(temporary_by_name.items()):
+        storage.move(temporary, storage.join(path, name), options)
+    for name in stale:
+        storage.delete(storage.join(path, name), options)
+    storage.delete(storage.join(path, TEMPORARY), options)
+    write_manifest(path, config, "complete", list(temporary_by_name))

@@ -1,0 +1,155 @@
+"""Files anywhere fsspec reaches: list, open, publish. No Spark.
+
+A plain path is a local (or mounted) one, as for Python; give hdfs://, s3://, abfss:// or gs:// in full.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+# Bytes per request to an object store: fewer, larger reads hide its latency.
+READ_BLOCK_BYTES = 8 * 2**20
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file found by `list_files`."""
+
+    url: str
+    n_bytes: int
+    stamp: str  # changes when the file does: modification time or ETag
+
+
+def filesystem(url: str, options: Options | None = None) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL, and the URL's path on it. s3a:// is Hadoop's name for s3://."""
+    fs, path = fsspec.core.url_to_fs(url.replace("s3a://", "s3://", 1), **(options or {}))
+    return fs, str(path)
+
+
+def join(base: str, *parts: str) -> str:
+    """The URL of something below `base`."""
+    return posixpath.join(base, *parts)
+
+
+def canonical(url: str) -> str:
+    """One spelling for one place: absolute, no trailing slash, file:// left out."""
+    fs, path = filesystem(url)
+    return cast(str, fs._strip_protocol(path)) if _is_local(fs) else fs.unstrip_protocol(path).rstrip("/")
+
+
+def is_within(inner: str, outer: str) -> bool:
+    """True where `inner` is `outer` or lies below it; symbolic links are followed."""
+    inner, outer = (os.path.realpath(url) if "://" not in url else url for url in (canonical(inner), canonical(outer)))
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
+def spark_path(url: str) -> str:
+    """The URL as Spark's JVM spells it."""
+    return canonical(url).replace("s3://", "s3a://", 1)
+
+
+def list_files(url: str, suffix: str, options: Options | None = None) -> list[FileInfo]:
+    """The files that a folder (recursively), a glob or a file's own URL names, sorted by URL.
+
+    Hidden files, and folders that begin with "." or "_" (where Spark and its like keep their own), are left out.
+    """
+    fs, path = filesystem(url, options)
+    if fs.isfile(path):
+        found = {path: fs.info(path)}
+    elif any(character in path for character in "*?["):
+        found = fs.glob(path, detail=True)
+    else:
+        found = fs.find(path, detail=True)
+    base = path.rstrip("/") if path in found or not any(c in path for c in "*?[") else _fixed_part(path)
+    files = [
+        FileInfo(canonical(fs.unstrip_protocol(name)), int(info["size"]), _stamp(info))
+        for name, info in found.items()
+        if info["type"] == "file" and name.lower().endswith(suffix) and not _is_hidden(name[len(base) :])
+    ]
+    return sorted(files, key=lambda file: file.url)
+
+
+def open_read(url: str, options: Options | None = None) -> IO[bytes]:
+    """A file opened for reading from front to back."""
+    fs, path = filesystem(url, options)
+    if _is_local(fs):
+        return open(path, "rb", buffering=2**20)
+    return cast(IO[bytes], fs.open(path, "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"))
+
+
+def open_write(url: str, options: Options | None = None) -> IO[bytes]:
+    """A new file; its folder is made. On an object store it is visible only once it is closed."""
+    fs, path = filesystem(url, options)
+    fs.makedirs(posixpath.dirname(path), exist_ok=True)
+    return cast(IO[bytes], fs.open(path, "wb"))
+
+
+def move(source: str, target: str, options: Options | None = None) -> None:
+    """Give a file its final name, over an older one; atomic where the storage can rename."""
+    fs, path = filesystem(source, options)
+    _, final = filesystem(target, options)
+    fs.makedirs(posixpath.dirname(final), exist_ok=True)
+    if _is_local(fs):
+        os.replace(path, final)
+    else:
+        fs.mv(path, final)
+
+
+def delete(url: str, options: Options | None = None) -> None:
+    """Remove a file or a folder with all below it; nothing happens where there is none."""
+    fs, path = filesystem(url, options)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def exists(url: str, options: Options | None = None) -> bool:
+    """True where there is a file or folder."""
+    fs, path = filesystem(url, options)
+    return bool(fs.exists(path))
+
+
+def read_text(url: str, options: Options | None = None) -> str:
+    """A small text file, whole.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with open_read(url, options) as file:
+        return file.read().decode()
+
+
+def write_bytes(url: str, data: bytes, options: Options | None = None) -> None:
+    """A small file, written under another name and then renamed: a reader sees all of it or nothing."""
+    temporary = f"{url}.{uuid.uuid4().hex}.tmp"
+    with open_write(temporary, options) as file:
+        file.write(data)
+    move(temporary, url, options)
+
+
+def _is_local(fs: AbstractFileSystem) -> bool:
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+
+def _is_hidden(relative: str) -> bool:
+    *folders, name = relative.split("/")
+    return name.startswith(".") or any(folder.startswith((".", "_")) for folder in folders)
+
+
+def _fixed_part(pattern: str) -> str:
+    parts = pattern.split("/")
+    wild = next(i for i, part in enumerate(parts) if any(c in part for c in "*?["))
+    return "/".join(parts[:wild])
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    return str(info.get("ETag") or info.get("mtime") or info.get("LastModified") or info.get("last_modified") or "")

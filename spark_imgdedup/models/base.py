@@ -1,0 +1,88 @@
+"""What every encoder offers, and what it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from spark_imgdedup.models.preprocess import Preprocess
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+WHOLE_FILE_BYTES = 64 << 20  # smaller files are hashed whole
+SAMPLE_BYTES, N_SAMPLES = 1 << 16, 64  # of larger ones 4 MiB, spread evenly from the first byte to the last
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """An image model: one picture in a decode thread, then many at once on the device.
+
+    Attributes:
+        name: The spec the encoder was asked for, e.g. "efficientnet-lite0".
+        dim: Length of an embedding.
+        fingerprint: Names weights and preprocessing, so that tables of different encoders are not mixed.
+    """
+
+    name: str
+    dim: int
+    fingerprint: str
+
+    def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """One RGB picture as the array that the model wants. Called from several threads at once."""
+        ...
+
+    def encode(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """(B, ...) stacked results of preprocess -> (B, dim) float32, not necessarily of unit length."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Everything that decides which encoder is built, and how it runs.
+
+    Attributes:
+        model: The spec, see load_encoder.
+        model_dir: Folder of downloaded weights (fetch_model fills it). With one, nothing is downloaded while loading.
+        device: "cpu" or "cuda:<index>", see gpu.task_device.
+        precision: Of the arithmetic in torch models. An ONNX graph brings its own.
+        n_threads: CPU threads of one model call.
+        preprocess: Required by onnx:, refused by encoders that know their own.
+    """
+
+    model: str
+    model_dir: str | None = None
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    n_threads: int = 1
+    preprocess: Preprocess | None = None
+
+
+def fingerprint(identity: dict[str, Any], files: Iterable[Path] = ()) -> str:
+    """16 hex digits for a JSON-able description and the contents of files, without their paths."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode())
+    for path in files:
+        _digest_file(path, digest)
+    return digest.hexdigest()[:16]
+
+
+def _digest_file(path: Path, digest: Any) -> None:
+    """Cost: reads at most 64 MiB, and 4 MiB of anything larger."""
+    size = path.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        if size <= WHOLE_FILE_BYTES:
+            digest.update(file.read())
+            return
+        for offset in np.linspace(0, size - SAMPLE_BYTES, N_SAMPLES).astype(np.int64).tolist():
+            file.seek(offset)
+            digest.update(file.read(SAMPLE_BYTES))

@@ -1,0 +1,141 @@
+"""From a spec to an encoder, one per process."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import threading
+from pathlib import Path
+
+from spark_imgdedup.errors import ImgDedupError, ModelError
+from spark_imgdedup.models.base import Encoder, EncoderSettings
+from spark_imgdedup.models.onnx_encoder import LITE0
+
+FORMS = (
+    "efficientnet-lite0",
+    "open_clip:<arch>/<pretrained>",
+    "open_clip:local-dir:<path>",
+    "timm:<name>[@<checkpoint>]",
+    "onnx:<path>",
+    "<package.module>:<Class>",
+)
+EXAMPLES = (LITE0, "open_clip:ViT-L-14-quickgelu/openai", "timm:resnet50.a1_in1k", "onnx:model.onnx")
+PREFIXES = ("open_clip", "timm", "onnx")
+DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+# Cosine distance at which pairs are duplicates with a precision of 0.95, measured on 2,967 images with clean truth.
+RECOMMENDED_EPS = {LITE0: 0.29}
+
+_cache: dict[EncoderSettings, Encoder] = {}
+_cache_lock = threading.Lock()
+
+
+def load_encoder(settings: EncoderSettings) -> Encoder:
+    """Build the encoder that settings.model names.
+
+    Specs: efficientnet-lite0 (comes with the package), open_clip:<arch>/<pretrained>, open_clip:local-dir:<path>,
+    timm:<name>[@<checkpoint>], onnx:<path>, and <package.module>:<Class> for one of your own, which is called with the
+    settings and must be an Encoder.
+
+    Raises:
+        ModelError: the spec is unknown, a library or weights are missing, or the weights do not fit.
+    """
+    kind, _, _ = settings.model.partition(":")
+    if settings.model == LITE0:
+        from spark_imgdedup.models.onnx_encoder import load_lite0
+
+        return load_lite0(settings)
+    if kind == "onnx":
+        from spark_imgdedup.models.onnx_encoder import load_onnx
+
+        return load_onnx(settings)
+    if kind == "open_clip":
+        from spark_imgdedup.models.clip_encoder import load_clip
+
+        return load_clip(settings)
+    if kind == "timm":
+        from spark_imgdedup.models.timm_encoder import load_timm
+
+        return load_timm(settings)
+    if DOTTED_PATH.fullmatch(settings.model):
+        return _load_own(settings)
+    raise _unknown(settings.model)
+
+
+def cached_encoder(settings: EncoderSettings) -> Encoder:
+    """The encoder of this process for these settings; another one is dropped first, so that one model is in memory."""
+    with _cache_lock:
+        if settings not in _cache:
+            _cache.clear()
+            _cache[settings] = load_encoder(settings)
+        return _cache[settings]
+
+
+def recommended_eps(spec: str) -> float | None:
+    """The measured eps of an encoder, as a cosine distance; None where nobody has measured one."""
+    return RECOMMENDED_EPS.get(spec)
+
+
+def fetch_model(spec: str, model_dir: str | Path) -> list[Path]:
+    """Download the weights of an encoder into model_dir, for workers that cannot reach a model hub.
+
+    Returns:
+        The files, none for encoders that download nothing.
+
+    Raises:
+        ModelError: the spec is unknown, or the hub cannot be reached; says where to put a copy made by hand.
+    """
+    kind, _, name = spec.partition(":")
+    if kind == "open_clip" and not name.startswith("local-dir:"):
+        from spark_imgdedup.models.clip_encoder import fetch_clip
+
+        return [fetch_clip(spec, Path(model_dir))]
+    if kind == "timm" and "@" not in name:
+        from spark_imgdedup.models.timm_encoder import fetch_timm
+
+        return [fetch_timm(spec, Path(model_dir))]
+    if spec == LITE0 or kind in PREFIXES or DOTTED_PATH.fullmatch(spec):
+        return []
+    raise _unknown(spec)
+
+
+def _load_own(settings: EncoderSettings) -> Encoder:
+    module_name, _, class_name = settings.model.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ModelError(f"'{settings.model}' cannot be imported: {error}. Install it on every worker.") from error
+        raise _unknown(settings.model) from error
+    except AttributeError as error:
+        raise ModelError(f"Module '{module_name}' has no '{class_name}'. Check the spec '{settings.model}'.") from error
+    except ImportError as error:
+        raise ModelError(f"'{settings.model}' cannot be imported: {error}") from error
+    try:
+        encoder = factory(settings)
+    except ImgDedupError:
+        raise
+    except Exception as error:
+        raise ModelError(f"'{settings.model}' failed while it was built: {type(error).__name__}: {error}") from error
+    if not isinstance(encoder, Encoder):
+        needed = ("name", "dim", "fingerprint", "preprocess", "encode")
+        missing = ", ".join(part for part in needed if not hasattr(encoder, part))
+        raise ModelError(f"'{settings.model}' is no encoder: it lacks {missing}. See spark_imgdedup.models.Encoder.")
+    return encoder
+
+
+def _unknown(spec: str) -> ModelError:
+    kind, _, name = spec.partition(":")
+    close = difflib.get_close_matches(spec.lower(), EXAMPLES, n=1)
+    prefix = difflib.get_close_matches(kind.lower(), PREFIXES, n=1)
+    guess = ""
+    if name and prefix:
+        guess = f" Did you mean '{prefix[0]}:{name}'?"
+    elif close:
+        guess = f" Did you mean '{close[0]}'?"
+    elif "/" in spec and ":" not in spec:
+        guess = f" Did you mean 'open_clip:{spec}'?"
+    elif spec.endswith(".onnx"):
+        guess = f" Did you mean 'onnx:{spec}'?"
+    return ModelError(f"There is no encoder '{spec}'.{guess} An encoder is one of {', '.join(FORMS)}.")

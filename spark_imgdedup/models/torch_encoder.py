@@ -1,0 +1,103 @@
+"""What the torch encoders share: threads, precision, and one batch through a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from spark_imgdedup.errors import DeviceError, ModelError
+from spark_imgdedup.models.base import EncoderSettings
+from spark_imgdedup.models.preprocess import limit_aspect
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TorchParts:
+    """A model ready to run.
+
+    Attributes:
+        forward: (B, 3, H, W) tensor -> (B, dim) tensor.
+        transform: RGB picture -> (3, H, W) float32 tensor.
+        dim: Length of an embedding.
+        crops: Whether transform enlarges the shortest side and takes the centre.
+        fingerprint: See Encoder.
+    """
+
+    forward: Callable[[Any], Any]
+    transform: Callable[[Image.Image], Any]
+    dim: int
+    crops: bool
+    fingerprint: str
+
+
+class TorchEncoder:
+    """A torch model that maps pictures to vectors."""
+
+    def __init__(self, settings: EncoderSettings, parts: TorchParts) -> None:
+        self.name, self.dim, self.fingerprint = settings.model, parts.dim, parts.fingerprint
+        self._settings, self._parts = settings, parts
+
+    def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """One RGB picture as (3, H, W) float32, by the transform that the model was evaluated with."""
+        return np.asarray(self._parts.transform(limit_aspect(image) if self._parts.crops else image).numpy())
+
+    def encode(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """(B, 3, H, W) float32 -> (B, dim) float32, computed in the precision of the settings."""
+        if not len(batch):
+            return np.empty((0, self.dim), np.float32)
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(np.ascontiguousarray(batch))
+            images = images.to(self._settings.device, torch_dtype(self._settings), non_blocking=True)
+            return np.asarray(self._parts.forward(images).float().cpu().numpy())
+
+
+def prepare_torch(settings: EncoderSettings) -> None:
+    """Hold torch to the task's threads, and check the device.
+
+    Raises:
+        ModelError: torch is not installed, or preprocess was set although these models bring their own.
+        DeviceError: a CUDA device was asked for, and this torch has none.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ModelError(f"'{settings.model}' needs torch: pip install 'spark-imgdedup[clip]'.") from error
+    if settings.preprocess is not None:
+        raise ModelError(f"'{settings.model}' knows its own preprocessing: remove embed.preprocess.")
+    torch.set_num_threads(max(1, settings.n_threads))
+    if settings.device != "cpu" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"The device is {settings.device}, but torch {torch.__version__} sees no CUDA: install a CUDA build of torch "
+            "on the workers, or set embed.device to 'cpu'."
+        )
+    if settings.device == "cpu" and settings.precision == "fp16":
+        log.warning("precision fp16 is slow on a CPU: use fp32 or bf16, or a GPU")
+
+
+def torch_dtype(settings: EncoderSettings) -> Any:
+    """The torch type of the settings' precision."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
+
+
+def require_library(name: str, spec: str) -> Any:
+    """Import a library of the clip extra.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ModelError(f"'{spec}' needs {name}: pip install 'spark-imgdedup[clip]' ({error}).") from error

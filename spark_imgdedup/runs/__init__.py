@@ -1,0 +1,1 @@
+"""What a run needs around its steps: a session, tables, records, progress, and writing the dataset."""

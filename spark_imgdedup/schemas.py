@@ -1,0 +1,64 @@
+"""The columns of every table. Plain strings, so that code without Spark can read them too.
+
+The id column is `image_id` in the image flow; with embeddings of the user's own it keeps the user's name and type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spark_imgdedup.errors import SchemaError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+# One row per sample, and one per damaged shard (key null, rejected_because 'damaged_shard').
+IMAGES = "image_id string, shard string, key string, image binary, rejected_because string, error string"
+# What the model adds to an image.
+EMBEDDED = (
+    "width int, height int, image_format string, image_bytes bigint, sha256 string, "
+    "embedding {embedding}, rejected_because string, error string"
+)
+EMBEDDINGS = "image_id string, shard string, key string, " + EMBEDDED
+# One row per embedding; cluster_id is null where rejected_because says why the vector is unusable.
+CLUSTERS = "{id}, cluster_id int, embedding {embedding}, cosine_dist_to_cent double, rejected_because string"
+SIMILARITIES = "{id}, cluster_id int, max_id {id_type}, cosine_sim_score double, cosine_dist_to_cent double"
+DUPLICATES = "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int"
+# One row per sample that leaves the dataset.
+REMOVED = "image_id string, shard string, key string, reason string"
+# One row per tar written; n_cut samples could not be copied because the input ends inside of them.
+KEPT = "name string, temporary string, n_samples bigint, n_cut bigint, n_bytes bigint, damage array<string>"
+MEMBERS = "image_id string, shard string, key string, members map<string, binary>"
+CENTROIDS = "cluster_id int, centroid binary"
+
+# Why a row has no usable image. A filter's reasons are its own.
+UNREADABLE_REASONS = ("no_image", "several_images", "unreadable", "too_large", "no_id")
+DAMAGED_SHARD = "damaged_shard"
+# Tells the rows of samples from those of damaged shards.
+IS_SAMPLE = "(key is not null)"
+
+
+def require(df: DataFrame, columns: dict[str, str | None], *, stage: str) -> None:
+    """Fail on the driver, before any work, if a column is missing or has another type.
+
+    Args:
+        df: What the stage was given.
+        columns: Name to Spark type; None takes any type.
+        stage: Named in the error.
+
+    Raises:
+        SchemaError: with what is missing, what there is, and what to do.
+    """
+    present = {field.name: field.dataType.simpleString() for field in df.schema}
+    missing = [
+        f"{name} {kind or ''}".strip()
+        for name, kind in columns.items()
+        if name not in present or kind not in (None, present[name])
+    ]
+    if missing:
+        raise SchemaError(
+            f"Stage '{stage}' needs {', '.join(missing)}, but its input has "
+            f"{', '.join(f'{name} {kind}' for name, kind in present.items())}. "
+            f"Pass the table that the step before '{stage}' writes (see pipeline.py), or name the column in the "
+            "configuration."
+        )

@@ -1,0 +1,70 @@
+"""clusters -> similarities: how much does each image resemble a better-ranked one?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from spark_imgdedup import schemas
+from spark_imgdedup.config import Config
+from spark_imgdedup.gpu import task_device, to_device, to_host
+from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
+from spark_imgdedup.kernels.ranking import rank_order
+from spark_imgdedup.kernels.vectors import l2_normalize
+from spark_imgdedup.stages._vectors import VectorColumn, vector_column
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
+    """One row per image: the better-ranked image of its cluster that it resembles most.
+
+    A cluster is one Spark group, held by one worker as float32.
+
+    Raises:
+        SchemaError: `clusters` is not what `assign_clusters` gives.
+    """
+    from pyspark.sql import functions as F
+
+    needed = {config.id_column: None, "cluster_id": "int", "cosine_dist_to_cent": "double", "embedding": None}
+    schemas.require(clusters, needed, stage="pairwise")
+    column = vector_column(clusters, "embedding", stage="pairwise")
+    id_type = clusters.schema[config.id_column].dataType.simpleString()
+
+    def score_cluster(cluster: pa.Table) -> pa.Table:
+        return _score_cluster(cluster, column, config)
+
+    rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed)
+    partitions = int(clusters.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
+    grouped = rows.repartition(partitions, "cluster_id").groupBy("cluster_id")
+    return grouped.applyInArrow(
+        score_cluster, schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
+    )
+
+
+def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> pa.Table:
+    ids = cluster[config.id_column].combine_chunks()
+    distances = cluster["cosine_dist_to_cent"].to_numpy()
+    rank = rank_order(
+        ids.to_numpy(zero_copy_only=False),
+        distances,
+        which_to_keep=config.pairwise.which_to_keep,
+        random_state=config.pairwise.random_state,
+    )
+    ranked = l2_normalize(column.decode(cluster["embedding"]))[rank]
+    device = task_device("auto")
+    scores, indices = max_similarity_to_earlier(to_device(ranked, device), batch_size=config.pairwise.batch_size)
+    ids = ids.take(pa.array(rank))
+    return pa.table(
+        {
+            config.id_column: ids,
+            "cluster_id": cluster["cluster_id"],
+            "max_id": ids.take(pa.array(np.asarray(to_host(indices)))),
+            "cosine_sim_score": np.asarray(to_host(scores), np.float64),
+            "cosine_dist_to_cent": distances[rank],
+        }
+    )

@@ -1,0 +1,225 @@
+"""shards -> images: tars, loose image files or a table, one row per sample.
+
+The jobs do not use `read_images` on tars: they run `map_shards`, in which the bytes of an image never leave the worker
+that decodes it. Both go through the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from spark_imgdedup import schemas
+from spark_imgdedup.config import Config, InputConfig
+from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.shards import (
+    DamagedTarError,
+    Member,
+    Sample,
+    Shard,
+    TarStream,
+    choose_image,
+    input_root,
+    iter_samples,
+    list_shards,
+    sample_id,
+)
+from spark_imgdedup.models.stream import ImageRecord
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Beyond this many shards a task takes several, so that Spark's scheduler stays out of the way.
+MAX_TASKS = 20_000
+# Rows leave a reader when their bytes reach this: Arrow batches of 10,000 photographs would not fit a worker.
+BATCH_BYTES = 32 * 2**20
+
+ShardWork = Callable[[Iterator[Shard]], Iterator[pa.RecordBatch]]
+
+
+def read_images(spark: SparkSession, config: Config) -> DataFrame:
+    """The images of the input as a DataFrame: image_id, shard, key, image, rejected_because, error.
+
+    Samples without a usable image are rows too; a damaged tar adds one whose key is null. A table keeps its columns.
+
+    Raises:
+        ConfigError: nothing is found at input.path.
+    """
+    if config.input.format == "images":
+        return _read_loose_images(spark, config.input)
+    if config.input.format == "table":
+        return _read_table(spark, config.input)
+
+    def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
+        return _batches(record for shard in shards for record in iter_images(shard, config.input))
+
+    return map_shards(spark, list_shards(config.input), read, schemas.IMAGES)
+
+
+def index_images(spark: SparkSession, config: Config) -> DataFrame:
+    """image_id, shard, key of every sample, without reading images: what `remove` matches ids against."""
+    if config.input.format != "webdataset":
+        return read_images(spark, config).select("image_id", "shard", "key", "rejected_because")
+
+    def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
+        records = (record for shard in shards for record in iter_images(shard, config.input, with_data=False))
+        return (batch.select(["image_id", "shard", "key", "rejected_because"]) for batch in _batches(records))
+
+    columns = "image_id string, shard string, key string, rejected_because string"
+    return map_shards(spark, list_shards(config.input), read, columns)
+
+
+def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema: str) -> DataFrame:
+    """`work` applied to every shard, in tasks of their own; rows of its batches.
+
+    A range of one row a partition gives each shard a task: a shuffle would put two on one core and none on another.
+    """
+    groups = _group(shards, MAX_TASKS)
+
+    def run(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        numbers = [number for batch in rows for number in batch.column(0).to_pylist()]
+        return work(shard for number in numbers for shard in groups[number])
+
+    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema)
+
+
+def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:
+    """The samples of one shard; a damaged tar ends with a record that says so and has no key."""
+
+    def wanted(member: Member) -> bool:
+        return (with_data and member.is_image) or (config.id_field is not None and member.suffix.lower() == "json")
+
+    with storage.open_read(shard.url, config.storage_options) as stream:
+        try:
+            for sample in iter_samples(TarStream(stream), wanted, max_bytes=config.max_image_bytes):
+                yield _record(shard, sample, config, with_data=with_data)
+        except DamagedTarError as error:
+            yield ImageRecord(shard.name, shard.name, None, None, schemas.DAMAGED_SHARD, f"{shard.url}: {error}")
+
+
+def _record(shard: Shard, sample: Sample, config: InputConfig, *, with_data: bool) -> ImageRecord:
+    image_id, reason = sample_id(shard.name, sample, config.id_field)
+    image = choose_image(sample, config.image_member)
+    error: str | None = None
+    data: bytes | None = None
+    if isinstance(image, str):
+        reason, error = reason or image, f"members: {', '.join(member.suffix for member in sample.members)}"
+    elif with_data:
+        data = image.data
+        if image.info.size > config.max_image_bytes:
+            reason, error = (
+                reason or "too_large",
+                f"{image.info.size} bytes, input.max_image_bytes is {config.max_image_bytes}",
+            )
+        elif data is None:
+            reason, error = reason or "unreadable", "the shard ends inside this image"
+    return ImageRecord(image_id, shard.name, sample.key, data, reason, error)
+
+
+def _batches(records: Iterator[ImageRecord]) -> Iterator[pa.RecordBatch]:
+    rows: list[ImageRecord] = []
+    n_bytes = 0
+    for record in records:
+        rows.append(record)
+        n_bytes += len(record.data or b"") + 256
+        if n_bytes >= BATCH_BYTES:
+            yield _to_batch(rows)
+            rows, n_bytes = [], 0
+    if rows:
+        yield _to_batch(rows)
+
+
+def _to_batch(rows: list[ImageRecord]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict(
+        {
+            "image_id": pa.array([row.image_id for row in rows], pa.string()),
+            "shard": pa.array([row.shard for row in rows], pa.string()),
+            "key": pa.array([row.key for row in rows], pa.string()),
+            "image": pa.array([row.data for row in rows], pa.binary()),
+            "rejected_because": pa.array([row.rejected_because for row in rows], pa.string()),
+            "error": pa.array([row.error for row in rows], pa.string()),
+        }
+    )
+
+
+def _group(shards: list[Shard], most: int) -> list[list[Shard]]:
+    if len(shards) <= most:
+        return [[shard] for shard in shards]
+    groups: list[list[Shard]] = [[] for _ in range(most)]
+    for place, shard in enumerate(sorted(shards, key=lambda shard: (-shard.n_bytes, shard.name))):
+        turn, offset = divmod(place, most)
+        groups[offset if turn % 2 == 0 else most - 1 - offset].append(shard)  # there and back: groups of like size
+    return groups
+
+
+def _read_loose_images(spark: SparkSession, config: InputConfig) -> DataFrame:
+    """image_id and key are the path below input.root, extension included; shard is the folder."""
+    from pyspark.sql import functions as F
+
+    root = input_root(config)
+    patterns = (
+        "{"
+        + ",".join(f"*.{s},*.{s.upper()}" for s in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
+        + "}"
+    )
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", patterns)
+    files = reader.load([storage.spark_path(path) for path in config.paths])
+    # Two reads: a filter on length is pushed down, so an over-large file is never opened.
+    small = files.where(F.col("length") <= config.max_image_bytes).select("path", "length", "content")
+    large = files.where(F.col("length") > config.max_image_bytes).select(
+        "path", "length", F.lit(None).cast("binary").alias("content")
+    )
+    prefix = storage.spark_path(root).rstrip("/") + "/"
+    bare = F.regexp_replace("path", r"^file:/*", "/") if "://" not in prefix else F.col("path")
+    name = F.substr(bare, F.lit(len(prefix) + 1))
+    too_large = F.col("content").isNull()
+    return small.unionByName(large).select(
+        name.alias("image_id"),
+        F.regexp_replace(name, r"/?[^/]*$", "").alias("shard"),
+        name.alias("key"),
+        F.col("content").alias("image"),
+        F.when(too_large, F.lit("too_large")).alias("rejected_because"),
+        F.when(
+            too_large, F.concat(F.col("length"), F.lit(f" bytes, input.max_image_bytes is {config.max_image_bytes}"))
+        ).alias("error"),
+    )
+
+
+def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    table = open_table(spark, config.paths)
+    id_field = config.id_field or "image_id"
+    schemas.require(table, {id_field: None, config.image_column: "binary"}, stage="embed")
+    own = [c for c in table.columns if c not in ("image_id", "shard", "key", "image", "rejected_because", "error")]
+    shard = F.col("shard").cast("string") if "shard" in table.columns else F.lit(None).cast("string")
+    key = F.col("key").cast("string") if "key" in table.columns else F.col(id_field).cast("string")
+    return table.select(
+        F.col(id_field).cast("string").alias("image_id"),
+        shard.alias("shard"),
+        key.alias("key"),
+        F.col(config.image_column).alias("image"),
+        F.when(F.col(config.image_column).isNull(), F.lit("no_image")).alias("rejected_because"),
+        F.lit(None).cast("string").alias("error"),
+        *own,
+    )
+
+
+def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:
+    """Parquet or Delta (told by its log) at one or more paths.
+
+    Raises:
+        ConfigError: there is nothing at a path.
+    """
+    for path in paths:
+        if not any(c in path for c in "*?[") and not storage.exists(path):
+            raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
+    deltas = [storage.exists(storage.join(path, "_delta_log")) for path in paths]
+    if all(deltas) and len(paths) == 1:
+        return spark.read.format("delta").load(storage.spark_path(paths[0]))
+    if any(deltas):
+        raise ConfigError(f"{', '.join(paths)}: several paths must all be Parquet; give one Delta table at a time.")
+    return spark.read.option("recursiveFileLookup", "true").parquet(*[storage.spark_path(path) for path in paths])

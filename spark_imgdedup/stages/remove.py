@@ -1,0 +1,214 @@
+"""dataset, ids -> the dataset without them: a left-anti join, then a copy of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from spark_imgdedup import schemas
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.shard_writer import CopyTask, WrittenTar, copy_kept, pack_files
+from spark_imgdedup.files.shards import (
+    DamagedTarError,
+    Member,
+    Shard,
+    TarStream,
+    input_root,
+    iter_samples,
+    sample_id,
+    split_name,
+)
+from spark_imgdedup.stages.read import BATCH_BYTES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+DEFAULT_SAMPLES_PER_TAR = 1000
+
+
+def remove_images(
+    images: DataFrame, ids: DataFrame, *, image_id: str = "image_id", id_field: str | None = None
+) -> DataFrame:
+    """The rows of `images` whose id is not in `ids`; all columns, nothing else changed.
+
+    Args:
+        images: Any DataFrame with an id column.
+        ids: Any DataFrame of ids to remove, such as what `identify_duplicates` gives.
+        image_id: Id column of `images`.
+        id_field: Id column of `ids`; the same name by default.
+
+    Raises:
+        SchemaError: a named column is missing. Ids of different types are compared as strings.
+    """
+    from pyspark.sql import functions as F
+
+    schemas.require(images, {image_id: None}, stage="remove")
+    unwanted = select_ids(ids, id_field or image_id).withColumnRenamed("image_id", "_unwanted")
+    return images.join(unwanted, F.col(image_id).cast("string") == F.col("_unwanted"), how="left_anti")
+
+
+def select_ids(ids: DataFrame, id_field: str) -> DataFrame:
+    """The distinct ids of a table as strings, in a column `image_id`.
+
+    Raises:
+        SchemaError: there is no column `id_field`.
+    """
+    from pyspark.sql import functions as F
+
+    if id_field not in ids.columns:
+        raise SchemaError(
+            f"remove.id_field: the table of ids has no column '{id_field}', it has {', '.join(ids.columns)}. "
+            "Name the column that holds the ids; nothing was removed."
+        )
+    return ids.select(F.col(id_field).cast("string").alias("image_id")).where(F.col("image_id").isNotNull()).distinct()
+
+
+def mark_removals(samples: DataFrame, ids: DataFrame, config: Config) -> DataFrame:
+    """The rows of `samples` that leave the dataset, with the reason: image_id, shard, key, reason.
+
+    Args:
+        samples: image_id, shard, key, rejected_because of each sample.
+        ids: Distinct ids to remove, from `select_ids`.
+        config: `remove.drop` and `remove.unreadable` decide which reasons count.
+    """
+    from pyspark.sql import functions as F
+
+    rejected = F.col("rejected_because")
+    is_unreadable = rejected.isin(*schemas.UNREADABLE_REASONS)
+    reasons: list[Column] = []
+    if config.remove.unreadable == "drop":
+        reasons.append(F.when(is_unreadable, rejected))
+    if "rejected" in config.remove.drop:
+        reasons.append(F.when(~is_unreadable, rejected))
+    if "duplicates" in config.remove.drop:
+        reasons.append(F.when(F.col("is_listed"), F.lit("duplicate")))
+    listed = samples.join(ids.withColumn("is_listed", F.lit(True)), "image_id", "left")
+    why = F.coalesce(*reasons) if reasons else F.lit(None).cast("string")
+    return listed.select("image_id", "shard", "key", why.alias("reason")).where(F.col("reason").isNotNull())
+
+
+def copy_tars(removed: DataFrame, tasks: list[CopyTask], config: Config, folder: str) -> DataFrame:
+    """Write the tars of `plan_copies`, one task each, below `folder`; a row per tar, see schemas.KEPT."""
+    read, write = config.input.storage_options, config.output.storage_options
+
+    def copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, gone in _keys_by_task(batches):
+            yield _kept_batch(list(copy_kept(tasks[number], gone, folder, read=read, write=write)))
+
+    return _place_keys(removed, [task.shards for task in tasks]).mapInArrow(copy, schemas.KEPT)
+
+
+def read_kept(removed: DataFrame, shards: list[Shard], config: Config) -> DataFrame:
+    """The samples of the tars that stay, as rows: image_id, shard, key, members (extension to bytes)."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, gone in _keys_by_task(batches):
+            shard = shards[number]
+            yield from _member_batches(shard, gone[shard.name], config)
+
+    return _place_keys(removed, [(shard,) for shard in shards]).mapInArrow(read, schemas.MEMBERS)
+
+
+def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> DataFrame:
+    """(task, shard, keys to leave out), each task in a partition of its own. Only keys travel, never images."""
+    from pyspark.sql import functions as F
+
+    reads = [(number, shard.name) for number, shards in enumerate(shards_by_task) for shard in shards]
+    keys = removed.groupBy("shard").agg(F.collect_list("key").alias("keys"))
+    work = removed.sparkSession.createDataFrame(reads, "task int, shard string").join(keys, "shard", "left")
+    # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
+    placed = work.repartitionByRange(max(1, len(shards_by_task)), "task")
+    return placed.sortWithinPartitions("task", "shard").select("task", "shard", "keys")
+
+
+def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, frozenset[str]]]]:
+    gone: dict[int, dict[str, frozenset[str]]] = {}
+    for batch in batches:
+        for number, shard, names in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            gone.setdefault(number, {})[shard] = frozenset(names or ())
+    yield from sorted(gone.items())
+
+
+def _member_batches(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[str, str, str, dict[str, bytes]]] = []
+    n_bytes = 0
+    for image_id, key, members in _whole_samples(shard, gone, config):
+        rows.append((image_id, shard.name, key, members))
+        n_bytes += sum(map(len, members.values()))
+        if n_bytes >= BATCH_BYTES:
+            yield _members_batch(rows)
+            rows, n_bytes = [], 0
+    if rows:
+        yield _members_batch(rows)
+
+
+def _whole_samples(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[tuple[str, str, dict[str, bytes]]]:
+    def stays(member: Member) -> bool:
+        split = split_name(member.info.name)
+        return split is not None and split[0] not in gone
+
+    with storage.open_read(shard.url, config.input.storage_options) as stream:
+        try:
+            for sample in iter_samples(TarStream(stream), stays):
+                members: dict[str, bytes] = {}
+                for member in sample.members:
+                    suffix = member.suffix
+                    while suffix in members:  # one name twice in a sample: both stay
+                        suffix += "+"
+                    if member.data is not None:
+                        members[suffix] = member.data
+                if sample.key not in gone and members:
+                    yield sample_id(shard.name, sample, config.input.id_field)[0], sample.key, members
+        except DamagedTarError:
+            return  # named by the embed step; `remove` checks that no more than the cut sample is missing
+
+
+def _members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.RecordBatch:
+    image_ids, shards, keys, members = zip(*rows, strict=True)
+    return pa.RecordBatch.from_pydict(
+        {
+            "image_id": pa.array(image_ids, pa.string()),
+            "shard": pa.array(shards, pa.string()),
+            "key": pa.array(keys, pa.string()),
+            "members": pa.array([list(each.items()) for each in members], pa.map_(pa.string(), pa.binary())),
+        }
+    )
+
+
+def pack_images(kept: DataFrame, config: Config, folder: str, n_kept: int) -> DataFrame:
+    """Loose image files as tars of `output.repack` (default 1,000) samples, in the order of their ids."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    per_tar = config.output.repack or DEFAULT_SAMPLES_PER_TAR
+    root = input_root(config.input)
+    place = F.row_number().over(Window.orderBy("image_id")) - 1
+    numbered = kept.select("image_id").withColumn("part", F.floor(place / per_tar).cast("int"))
+    n_parts = max(1, -(-n_kept // per_tar))
+    placed = (
+        numbered.repartitionByRange(n_parts, "part").sortWithinPartitions("part", "image_id").select("part", "image_id")
+    )
+    read, write = config.input.storage_options, config.output.storage_options
+
+    def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        parts: dict[int, list[tuple[str, str]]] = {}
+        for batch in batches:
+            for part, name in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                parts.setdefault(part, []).append((name, storage.join(root, name)))
+        for part, files in sorted(parts.items()):
+            yield _kept_batch([pack_files(f"{part:06d}", files, folder, read=read, write=write)])
+
+    return placed.mapInArrow(pack, schemas.KEPT)
+
+
+def _kept_batch(tars: list[WrittenTar]) -> pa.RecordBatch:
+    names = ("name", "temporary", "n_samples", "n_cut", "n_bytes", "damage")
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.list_(pa.string()))
+    columns = {
+        name: pa.array([getattr(tar, name) for tar in tars], kind) for name, kind in zip(names, kinds, strict=True)
+    }
+    return pa.RecordBatch.from_pydict(columns)

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_imgdedup.kernels.arrays import to_host
+from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid, sample_rows_for, train_centroids
+from spark_imgdedup.kernels.vectors import l2_normalize
+
+
+def unit_rows(n, dim, seed=0):
+    return l2_normalize(np.random.default_rng(seed).standard_normal((n, dim)))
+
+
+def blobs(n, n_blobs, dim, noise=0.2, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, n_blobs, n)
+    return l2_normalize(unit_rows(n_blobs, dim, seed)[truth] + noise * unit_rows(n, dim, seed + 1)), truth
+
+
+def homes(xp, embeddings, centroids, **settings):
+    cluster_id, distance = nearest_centroid(xp.asarray(embeddings), xp.asarray(centroids), **settings)
+    return to_host(cluster_id).tolist(), to_host(distance).tolist()
+
+
+class TestTrain:
+    def test_clusters_that_lie_apart_are_each_found_once(self):
+        pytest.importorskip("faiss")
+        embeddings, truth = blobs(3000, 4, 64)
+
+        centroids = train_centroids(embeddings, n_clusters=4, random_state=1)
+
+        home = nearest_centroid(embeddings, centroids)[0]
+        assert sorted({(int(a), int(b)) for a, b in zip(truth, home, strict=True)}) == sorted(
+            (blob, int(home[truth == blob][0])) for blob in range(4)
+        )
+        assert len(set(home.tolist())) == 4
+
+    def test_centroids_are_float32_of_unit_length_and_the_same_again(self):
+        pytest.importorskip("faiss")
+        embeddings, _ = blobs(2000, 20, 32)
+
+        first, second = (train_centroids(embeddings, n_clusters=20, random_state=7) for _ in range(2))
+
+        assert first.dtype == np.float32
+        assert np.linalg.norm(first, axis=1) == pytest.approx(np.ones(20), abs=1e-6)
+        assert first.tobytes() == second.tobytes()
+
+    def test_every_row_counts_even_when_there_are_more_than_256_a_centroid(self):
+        pytest.importorskip("faiss")
+        # One row in a thousand lies elsewhere; FAISS would sample it away.
+        embeddings = np.repeat(np.eye(8, dtype=np.float32)[:2], [1998, 2], axis=0)
+
+        centroids = train_centroids(embeddings, n_clusters=2, random_state=0)
+
+        assert sorted(nearest_centroid(np.eye(8, dtype=np.float32)[:2], centroids)[0].tolist()) == [0, 1]
+
+    def test_as_many_clusters_as_rows_makes_each_row_a_centroid_without_a_warning(self, capfd):
+        pytest.importorskip("faiss")
+        embeddings = unit_rows(12, 6)
+
+        centroids = train_centroids(embeddings, n_clusters=12, random_state=0)
+
+        assert sorted(map(tuple, np.round(centroids, 5))) == sorted(map(tuple, np.round(embeddings, 5)))
+        assert capfd.readouterr() == ("", "")
+
+    def test_copies_of_one_row_still_give_usable_centroids(self):
+        pytest.importorskip("faiss")
+        embeddings = np.repeat(unit_rows(1, 16), 500, axis=0)
+
+        centroids = train_centroids(embeddings, n_clusters=10, random_state=0)
+
+        home, distance = nearest_centroid(embeddings, centroids)
+        assert len(set(home.tolist())) == 1
+        assert distance.max() == 0.0
+
+    def test_threads_are_given_back(self):
+        faiss = pytest.importorskip("faiss")
+        before = faiss.omp_get_max_threads()
+
+        train_centroids(unit_rows(100, 4), n_clusters=2, random_state=0, n_threads=before + 1)
+
+        assert faiss.omp_get_max_threads() == before
+
+    def test_one_cluster_is_the_direction_of_the_mean_and_needs_no_faiss(self, xp, monkeypatch):
+        monkeypatch.setitem(sys.modules, "faiss", None)
+
+        centroid = train_centroids(xp.asarray([[1, 0], [0, 1]], dtype=xp.float32), n_clusters=1, random_state=0)
+
+        assert to_host(centroid) == pytest.approx(np.full((1, 2), 2**-0.5))
+
+    def test_rows_that_cancel_out_leave_the_first_row_as_the_centroid(self):
+        centroid = train_centroids(np.array([[0, 1], [0, -1]], np.float32), n_clusters=1, random_state=0)
+
+        assert centroid.tolist() == [[0, 1]]
+
+    def test_without_faiss_the_error_names_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "faiss", None)
+
+        with pytest.raises(ModuleNotFoundError, match="pip install faiss-cpu"):
+            train_centroids(unit_rows(10, 4), n_clusters=2, random_state=0)
+
+    @pytest.mark.parametrize(
+        ("sample", "settings", "message"),
+        [
+            (unit_rows(3, 4), {"n_clusters": 4}, r"4 clusters need .* rows, got 3\. Lower cluster\.n_clusters"),
+            (unit_rows(3, 4), {"n_clusters": 0}, r"n_clusters must be at least 1, got 0"),
+            (unit_rows(3, 4), {"n_clusters": 1, "n_threads": 0}, r"n_threads must be at least 1, got 0"),
+            (unit_rows(3, 4), {"n_clusters": 1, "max_iter": 0}, r"max_iter must be at least 1, got 0"),
+            (np.full((3, 4), np.nan, np.float32), {"n_clusters": 2}, r"sample must have unit length.*invalid_rows"),
+        ],
+    )
+    def test_what_cannot_be_trained_on_is_refused_with_the_remedy(self, sample, settings, message):
+        with pytest.raises(ValueError, match=message):
+            train_centroids(sample, random_state=0, **settings)
+
+
+class TestAssign:
+    def test_a_row_goes_to_the_centroid_with_the_highest_cosine(self, xp):
+        centroids = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+        embeddings = np.array([[0.6, 0.8], [0.8, -0.6], [-1, 0]], np.float32)
+
+        assert homes(xp, embeddings, centroids) == ([1, 0, 2], [0.2, 0.2, 0.0])
+
+    def test_the_lowest_number_wins_among_equal_centroids(self, xp):
+        a, b = unit_rows(2, 8)
+
+        cluster_id, distance = homes(xp, np.stack([a, b]), np.stack([b, a, a, b, a]))
+
+        assert (cluster_id, distance) == ([1, 0], [0.0, 0.0])
+        assert not np.signbit(distance).any()
+
+    def test_float64_decides_between_centroids_that_float32_cannot_tell_apart(self, xp):
+        base, noise = unit_rows(1, 768)[0], unit_rows(40, 768, seed=1)
+        centroids = l2_normalize(base + 1e-3 * noise)  # cosines of 1 - 5e-7, all within float32's error
+        embeddings = l2_normalize(base + 1e-3 * unit_rows(200, 768, seed=2))
+
+        cluster_id, _ = homes(xp, embeddings, centroids)
+
+        exact = embeddings.astype(float) @ (centroids / np.linalg.norm(centroids.astype(float), axis=1)[:, None]).T
+        assert cluster_id == exact.argmax(axis=1).tolist()
+
+    @given(
+        seed=st.integers(0, 1000),
+        n_centroids=st.integers(1, 30),
+        crowding=st.sampled_from([1.0, 1e-3, 1e-5]),
+        batch_size=st.sampled_from([1, 3, 64, 8192]),
+    )
+    def test_any_batch_size_agrees_with_float64(self, xp, seed, n_centroids, crowding, batch_size):
+        centroids = l2_normalize(unit_rows(1, 24, seed) + crowding * unit_rows(n_centroids, 24, seed + 1))
+        embeddings = np.vstack([unit_rows(20, 24, seed + 2), centroids[:5], -centroids[:2]])
+
+        cluster_id, distance = homes(xp, embeddings, centroids, batch_size=batch_size)
+
+        wide, cents = (
+            m / np.linalg.norm(m, axis=1)[:, None] for m in (embeddings.astype(float), centroids.astype(float))
+        )
+        cosines = wide @ cents.T
+        chosen = cosines[np.arange(len(wide)), cluster_id]
+        assert (cosines.max(axis=1) - chosen <= 1e-14).all()  # what is closer still is a tie to this reference
+        assert distance == np.round(1 - chosen, 6).tolist()
+        assert (cluster_id, distance) == homes(xp, embeddings, centroids)
+
+    def test_more_centroids_than_a_tile_agree_with_float64(self, xp):
+        centroids, embeddings = unit_rows(2500, 16), unit_rows(700, 16, seed=1)
+
+        cluster_id, _ = homes(xp, embeddings, centroids, batch_size=300)
+
+        assert cluster_id == (embeddings.astype(float) @ centroids.astype(float).T).argmax(axis=1).tolist()
+
+    def test_no_rows_have_no_home(self, xp):
+        cluster_id, distance = nearest_centroid(xp.empty((0, 4), dtype=xp.float32), xp.asarray(unit_rows(2, 4)))
+
+        assert (cluster_id.shape, cluster_id.dtype, distance.shape, distance.dtype) == (
+            (0,),
+            np.int32,
+            (0,),
+            np.float64,
+        )
+
+    @pytest.mark.parametrize(
+        ("embeddings", "centroids", "batch_size", "message"),
+        [
+            (unit_rows(2, 4), unit_rows(2, 5), 1, r"shape \(2, 5\) do not fit embeddings of dimension 4.*same encoder"),
+            (unit_rows(2, 4), unit_rows(0, 4), 1, r"shape \(0, 4\) do not fit"),
+            (unit_rows(2, 4), 2 * unit_rows(2, 4), 1, r"centroids must have unit length"),
+            (2 * unit_rows(2, 4), unit_rows(2, 4), 1, r"embeddings must have unit length"),
+            (unit_rows(2, 4), unit_rows(2, 4), 0, r"batch_size must be at least 1, got 0"),
+        ],
+    )
+    def test_what_cannot_be_assigned_is_refused(self, embeddings, centroids, batch_size, message):
+        with pytest.raises(ValueError, match=message):
+            nearest_centroid(embeddings, centroids, batch_size=batch_size)
+
+
+class TestSize:
+    def test_a_million_rows_get_about_315_clusters(self):
+        assert auto_n_clusters(1_000_000, 768) == 315
+
+    @given(n_rows=st.integers(1, 10**10), dim=st.integers(1, 4096))
+    def test_the_number_of_clusters_is_between_one_and_the_rows_and_can_be_trained(self, n_rows, dim):
+        n_clusters = auto_n_clusters(n_rows, dim)
+
+        assert 1 <= n_clusters <= n_rows
+        assert n_clusters == 1 or 64 * n_clusters * dim * 4 <= 8 * 2**30
+
+    @given(n_rows=st.integers(1, 10**6))
+    def test_no_other_number_of_clusters_costs_less(self, n_rows):
+        def cost(k):
+            return 2 * 256 * k**2 * 25 + 2 * n_rows * k + n_rows**2 / k
+
+        chosen = auto_n_clusters(n_rows, 8)
+
+        assert cost(chosen) <= min(cost(k) for k in (1, max(1, chosen - 1), min(n_rows, chosen + 1), n_rows))
+
+    def test_little_memory_raises_the_number_until_a_mean_cluster_fits(self):
+        n_rows, dim, max_task_bytes = 100_000, 16, 2**20
+
+        n_clusters = auto_n_clusters(n_rows, dim, max_task_bytes=max_task_bytes)
+
+        assert n_rows / n_clusters * dim * 4 <= max_task_bytes
+
+    def test_training_memory_wins_where_both_bounds_cannot_hold(self):
+        assert auto_n_clusters(10**9, 768, max_task_bytes=2**20) == 2**20 // (64 * 768 * 4)
+
+    @pytest.mark.parametrize(
+        ("n_rows", "n_clusters", "max_task_bytes", "expected"),
+        [
+            (10**6, 100, 2**33, 25_600),  # 256 a centroid
+            (5000, 100, 2**33, 5000),  # all there are
+            (10**6, 100, 10_000 * 4 * 8, 10_000),  # what memory allows
+            (10**6, 100, 1, 6400),  # never below 64 a centroid
+        ],
+    )
+    def test_the_sample_is_as_large_as_is_useful_and_affordable(self, n_rows, n_clusters, max_task_bytes, expected):
+        assert sample_rows_for(n_rows, n_clusters, 8, max_task_bytes) == expected
+
+    def test_counts_below_one_are_refused(self):
+        with pytest.raises(ValueError, match="n_rows must be at least 1, got 0"):
+            auto_n_clusters(0, 768)
+        with pytest.raises(ValueError, match="n_clusters must be at least 1, got 0"):
+            sample_rows_for(10, 0, 768)

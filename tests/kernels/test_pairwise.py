@@ -1,0 +1,188 @@
+"""Against the definition; tests/conformance compares whole clusters with two oracles."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spark_imgdedup.kernels.arrays import to_host
+from spark_imgdedup.kernels.pairwise import BestMatches, _rounded_cosines, best_match, max_similarity_to_earlier
+from spark_imgdedup.kernels.vectors import UnitRows, l2_normalize, pair_cosines, round_cosine
+
+
+def unit_rows(n, dim, seed=0):
+    return l2_normalize(np.random.default_rng(seed).standard_normal((n, dim)))
+
+
+def definition(embeddings):
+    """One row at a time in float64: the highest rounded cosine to an earlier row, and the earliest that reaches it."""
+    rows = embeddings.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    scores, indices = [0.0], [0]
+    for j in range(1, len(rows)):
+        cosines = np.round(rows[:j] @ rows[j], 6)
+        scores.append(cosines.max())
+        indices.append(int(cosines.argmax()))
+    return scores[: len(rows)], indices[: len(rows)]
+
+
+def scored(xp, embeddings, **settings_):
+    scores, indices = max_similarity_to_earlier(xp.asarray(embeddings), **settings_)
+    return to_host(scores).tolist(), to_host(indices).tolist()
+
+
+# Few directions, copies, and near-copies whose cosines differ in the sixth decimal, where rounding and ties decide.
+@st.composite
+def crowded(draw):
+    n, dim = draw(st.integers(1, 60)), draw(st.integers(1, 24))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    base = rng.standard_normal((draw(st.integers(1, 6)), dim))
+    noise = rng.choice([0.0, 0.0, 1e-7, 3e-4, 1e-3, 0.5], n)
+    rows = base[rng.integers(0, len(base), n)] * rng.choice([1, 1, 1, -1], (n, 1))
+    return l2_normalize(rows + noise[:, None] * rng.standard_normal((n, dim)))
+
+
+def test_a_row_is_compared_with_earlier_rows_only(xp):
+    a = unit_rows(1, 8)[0]
+
+    assert scored(xp, np.stack([a, -a, a])) == ([0.0, -1.0, 1.0], [0, 0, 0])
+
+
+def test_the_earliest_of_equally_similar_rows_is_named(xp):
+    rows = np.array([[0, 1], [0.6, 0.8], [0.6, -0.8], [1, 0]], np.float32)
+
+    assert scored(xp, rows) == ([0.0, 0.8, -0.28, 0.6], [0, 0, 1, 1])
+
+
+def test_a_copy_names_the_earliest_row_that_rounds_to_one_with_it(xp):
+    a, b = unit_rows(2, 16)
+    almost_a = l2_normalize((a + np.float32(1e-4) * b)[None, :])[0]  # cosine to a: 1 - 5e-9
+
+    scores, indices = scored(xp, np.stack([b, a, almost_a, b, almost_a, a]))
+
+    assert scores[2:] == [1.0] * 4
+    assert indices[2:] == [1, 0, 1, 1]
+
+
+@given(crowded(), st.sampled_from([1, 2, 3, 7, 64, 1024]))
+def test_any_batch_size_agrees_with_the_definition(xp, embeddings, batch_size):
+    assert scored(xp, embeddings, batch_size=batch_size) == definition(embeddings)
+
+
+@pytest.mark.parametrize("noise", [0.0, 3e-5, 2e-4, 1.0])
+def test_clusters_of_several_tiles_agree_with_the_definition_for_any_batch_size(xp, noise):
+    base = unit_rows(2, 32, seed=4)
+    rows = base[np.arange(2300) % 2] + noise * unit_rows(2300, 32, seed=5)
+    embeddings = l2_normalize(rows)
+
+    results = [scored(xp, embeddings, batch_size=batch_size) for batch_size in (100, 1024, 1500, 5000)]
+
+    assert results == [definition(embeddings)] * 4
+
+
+@pytest.mark.parametrize("dim", [384, 768])
+def test_float32_roundings_that_add_up_do_not_show(xp, dim):
+    # Equal entries round the same way in every product: the worst case for the float32 proposals.
+    rng = np.random.default_rng(2)
+    rows = np.ones((400, dim)) + rng.choice([1e-6, 1e-3, 1e-2], (400, 1)) * rng.standard_normal((400, dim))
+    rows[:100, ::2] = 0
+    embeddings = l2_normalize(rows)
+
+    assert scored(xp, embeddings) == definition(embeddings)
+
+
+def test_a_cosine_on_a_rounding_boundary_rounds_alike_alone_and_in_a_crowded_tile(xp):
+    # Cosine 1/128 is 7812.5 millionths. The scales are exact in float32, so only float64's own roundings tip it.
+    scales = 1 + np.arange(-60, 60) / 2**17
+    one, other = np.array([1, 0, 0, 0, 0]), np.array([1, 1, 1, 90, 91]) / 128
+    left, right = (UnitRows.of(xp.asarray(np.outer(scales, row).astype(np.float32))) for row in (one, other))
+    i, j = (xp.asarray(grid.ravel()) for grid in np.indices((120, 120)))
+
+    alone = to_host(round_cosine(pair_cosines(left, i, right, j)))
+
+    assert to_host(_rounded_cosines(left, right)).ravel().tolist() == alone.tolist()
+    assert len(set(alone.tolist())) == 2
+
+
+def test_rows_slightly_off_unit_length_are_scored_by_their_cosine(xp):
+    rng = np.random.default_rng(3)
+    embeddings = unit_rows(300, 12) * rng.uniform(0.9992, 1.0008, (300, 1)).astype(np.float32)
+
+    assert scored(xp, embeddings) == definition(embeddings)
+
+
+@given(crowded(), st.integers(0, 1000))
+def test_an_extra_copy_at_the_end_changes_no_other_row(xp, embeddings, pick):
+    scores, indices = scored(xp, embeddings)
+
+    more_scores, more_indices = scored(xp, np.vstack([embeddings, embeddings[pick % len(embeddings)]]))
+
+    assert (more_scores[:-1], more_indices[:-1]) == (scores, indices)
+    assert more_scores[-1] == 1.0
+    assert more_indices[-1] <= pick % len(embeddings)
+
+
+def test_many_copies_are_all_found(xp):
+    embeddings = np.repeat(unit_rows(2, 64), 20_000, axis=0)
+
+    scores, indices = max_similarity_to_earlier(xp.asarray(embeddings))
+
+    assert to_host(indices).tolist() == [0] * 20_001 + [20_000] * 19_999
+    assert (to_host(scores) == 1.0).sum() == 39_998
+
+
+def test_scratch_memory_stays_far_below_the_square_of_the_rows():
+    embeddings = unit_rows(6000, 16)
+
+    tracemalloc.start()
+    max_similarity_to_earlier(embeddings, batch_size=256)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak_bytes < 6000 * 6000 * 4 / 4
+
+
+@settings(deadline=None)
+@given(crowded(), st.integers(1, 20))
+def test_blocks_offered_one_by_one_give_what_the_whole_cluster_gives(xp, embeddings, block_size):
+    rows = UnitRows.of(xp.asarray(embeddings))
+    best = BestMatches.none_yet(rows)
+
+    for start in range(0, len(rows), block_size):
+        block = rows[start : start + block_size]
+        best_match(best, rows, block, query_start=0, block_start=start)
+
+    scores, indices = scored(xp, embeddings)
+    assert best.scores[1:].tolist() == scores[1:]
+    assert best.indices[1:].tolist() == indices[1:]
+    assert best.scores[0] == -np.inf
+
+
+def test_no_rows_give_no_scores(xp):
+    scores, indices = max_similarity_to_earlier(xp.empty((0, 4), dtype=xp.float32))
+
+    assert (scores.shape, scores.dtype, indices.shape, indices.dtype) == ((0,), np.float64, (0,), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full((3, 4), 0.9, np.float32), r"3 of 3 rows have not: row 0 has length 1\.8\. .*l2_normalize"),
+        (np.array([[1, 0], [np.nan, 1]], np.float32), r"1 of 2 rows have not: row 1 has length nan\. .*invalid_rows"),
+        (np.zeros((1, 4), np.float32), r"row 0 has length 0\. "),
+        (np.eye(2), r"float32 matrix \(N, D\), got float64 of shape \(2, 2\)"),
+        (np.ones(2, np.float32), r"float32 matrix \(N, D\), got float32 of shape \(2,\)"),
+    ],
+)
+def test_what_are_not_float32_rows_of_unit_length_is_refused_with_the_remedy(bad, message):
+    with pytest.raises(ValueError, match=message):
+        max_similarity_to_earlier(bad)
+
+
+def test_a_batch_without_rows_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1, got 0\. The default"):
+        max_similarity_to_earlier(np.eye(2, dtype=np.float32), batch_size=0)
