@@ -58,7 +58,7 @@ clean:  ## Remove what the commands above made, environments excepted
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'
-	@$(PYTHON) scripts/check_java.py
+	@$(PYTHON) spark_imgdedup/runs/java.py
 	$(PYTHON) -m venv .venv
 
 $(RUN): requirements/run.txt pyproject.toml | $(BIN)/python

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.runs.java import java_problem
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-# Spark 4 runs on 17 and 21.
-OLDEST_JAVA = 17
 
 
 def get_session(config: Config) -> SparkSession:
@@ -40,8 +35,8 @@ def get_session(config: Config) -> SparkSession:
     builder = SparkSession.builder.appName("spark-imgdedup")
     # spark-submit opened a gateway, and Connect has a server: both bring settings of their own.
     if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
-        if "spark.remote" not in config.spark:
-            _require_java()
+        if "spark.remote" not in config.spark and (problem := java_problem()):
+            raise ConfigError(problem)
         os.environ.setdefault(
             "PYSPARK_PYTHON", sys.executable
         )  # else workers take whichever python3 comes first on PATH
@@ -86,21 +81,3 @@ def delta_settings() -> dict[str, str]:
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     }
-
-
-def _require_java() -> None:
-    home = os.environ.get("JAVA_HOME")
-    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
-    remedy = (
-        f"Install Java {OLDEST_JAVA} or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), "
-        "and set JAVA_HOME if it is not on PATH."
-    )
-    try:
-        said = subprocess.run([java or "java", "-version"], capture_output=True, text=True, check=True).stderr
-    except (OSError, subprocess.CalledProcessError):
-        raise ConfigError(f"Spark needs Java, and none was found at {java or 'PATH'}. {remedy}") from None
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
-    if version is None or int(version[1]) < OLDEST_JAVA:
-        raise ConfigError(
-            f"Spark needs Java {OLDEST_JAVA}, found {version[1] if version else said.strip()} at {java}. {remedy}"
-        )
