@@ -53,13 +53,13 @@ def task_device(requested: Literal["auto", "cpu", "gpu"]) -> str:
     elif n_devices:
         return f"cuda:{(context.partitionId() if context is not None else 0) % n_devices}"
     else:
-        problem = (
-            "No GPU was assigned to this task and CUDA sees none. Set spark.task.resource.gpu.amount and "
-            "spark.executor.resource.gpu.amount (see conf/spark-gpu.conf)"
-        )
+        problem = "Spark assigned no GPU to this task, and CUDA sees none"
     if requested == "gpu":
-        raise DeviceError(f"{problem}, or set embed.device to 'cpu' or 'auto'.")
-    _log_once(f"running on the CPU. {problem}.")
+        raise DeviceError(
+            f"{problem}. Set spark.task.resource.gpu.amount and spark.executor.resource.gpu.amount, or embed.device to "
+            "'cpu' or 'auto'."
+        )
+    _log_once(f"running on the CPU: {problem}")
     return "cpu"
 
 

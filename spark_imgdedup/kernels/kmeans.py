@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from spark_imgdedup.kernels.arrays import Array, best_per_column, namespace, slices, to_host
 from spark_imgdedup.kernels.vectors import (
@@ -193,6 +192,8 @@ def _faiss_centroids(rows: NDArray[np.float32], n_clusters: int, random_state: i
 @contextmanager
 def _threads(n_threads: int) -> Iterator[None]:
     """Hold BLAS and OpenMP, FAISS's own included, to n_threads."""
+    from threadpoolctl import threadpool_limits
+
     faiss = _import_faiss()
     before = faiss.omp_get_max_threads()
     with threadpool_limits(limits=n_threads):

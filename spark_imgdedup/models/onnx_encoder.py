@@ -25,7 +25,7 @@ LITE0_PREPROCESS = Preprocess(
     size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="crop", interpolation="bicubic", crop_pct=0.875
 )
 
-INPUT_DTYPES = {
+INPUT_DTYPES: dict[str, dict[str, np.dtype[Any]]] = {
     "float32": {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)},
     "uint8": {"tensor(uint8)": np.dtype(np.uint8)},
 }
@@ -41,7 +41,7 @@ def load_onnx(settings: EncoderSettings) -> OnnxEncoder:
     path = Path(settings.model.removeprefix("onnx:")).expanduser()
     if settings.preprocess is None:
         raise ModelError(
-            f"'{settings.model}' needs embed.preprocess: an ONNX file does not say how pictures are resized and scaled. "
+            f"'{settings.model}' needs embed.preprocess: an ONNX file does not say how to resize and scale. "
             "Set its size, layout, dtype, mean, std, resize and interpolation."
         )
     return OnnxEncoder(path, settings, settings.preprocess)

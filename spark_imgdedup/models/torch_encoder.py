@@ -75,7 +75,7 @@ def prepare_torch(settings: EncoderSettings) -> None:
     torch.set_num_threads(max(1, settings.n_threads))
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise DeviceError(
-            f"The device is {settings.device}, but torch {torch.__version__} sees no CUDA: install a CUDA build of torch "
+            f"The device is {settings.device}, but torch {torch.__version__} sees no CUDA: install its CUDA build "
             "on the workers, or set embed.device to 'cpu'."
         )
     if settings.device == "cpu" and settings.precision == "fp16":

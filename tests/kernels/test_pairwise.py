@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spark_imgdedup.kernels import pairwise
 from spark_imgdedup.kernels.arrays import to_host
 from spark_imgdedup.kernels.pairwise import BestMatches, _rounded_cosines, best_match, max_similarity_to_earlier
 from spark_imgdedup.kernels.vectors import UnitRows, l2_normalize, pair_cosines, round_cosine
@@ -84,13 +85,12 @@ def test_clusters_of_several_tiles_agree_with_the_definition_for_any_batch_size(
     assert results == [definition(embeddings)] * 4
 
 
-@pytest.mark.parametrize("dim", [384, 768])
-def test_float32_roundings_that_add_up_do_not_show(xp, dim):
+@pytest.mark.parametrize("dense_share", [-1, 2], ids=["by tiles", "by pairs"])
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 3e-3, 1e-2])
+def test_float32_roundings_that_add_up_do_not_show(xp, monkeypatch, dense_share, noise):
     # Equal entries round the same way in every product: the worst case for the float32 proposals.
-    rng = np.random.default_rng(2)
-    rows = np.ones((400, dim)) + rng.choice([1e-6, 1e-3, 1e-2], (400, 1)) * rng.standard_normal((400, dim))
-    rows[:100, ::2] = 0
-    embeddings = l2_normalize(rows)
+    embeddings = l2_normalize(np.ones((600, 384)) + noise * np.random.default_rng(2).standard_normal((600, 384)))
+    monkeypatch.setattr(pairwise, "_DENSE_SHARE", dense_share)
 
     assert scored(xp, embeddings) == definition(embeddings)
 

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from spark_imgdedup.models import EncoderSettings, load_encoder
+from spark_imgdedup.models.stream import ImageRecord, StreamSettings, embed_stream
+
+
+def encoder(name="ColourEncoder"):
+    return load_encoder(EncoderSettings(f"tests.encoders:{name}"))
+
+
+def png(number, size=(6, 5)):
+    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def record(number, data=None):
+    return ImageRecord(f"id-{number}", "shard", str(number), data if data is not None else png(number))
+
+
+def sizes(batch_size=4, decode_threads=2):
+    return StreamSettings(batch_size, decode_threads, 10_000)
+
+
+def flat(batches):
+    return [row for batch in batches for row in batch]
+
+
+def decoders():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+@pytest.fixture(scope="module")
+def pngs():
+    return [png(number) for number in range(40)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4))
+def test_rows_come_back_in_order_whatever_the_sizes(pngs, n, batch_size, decode_threads):
+    records = [record(number, pngs[number]) for number in range(n)]
+
+    rows = flat(embed_stream(records, encoder(), sizes(batch_size, decode_threads)))
+
+    assert [row.image_id for row in rows] == [f"id-{number}" for number in range(n)]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_the_batch_size_does_not_change_a_vector(pngs, n, batch_size):
+    records = [record(number, pngs[number]) for number in range(n)]
+
+    one_call, small_calls = (flat(embed_stream(records, encoder(), sizes(size))) for size in (64, batch_size))
+
+    assert [row.vector.tobytes() for row in one_call] == [row.vector.tobytes() for row in small_calls]
+
+
+def test_a_row_says_what_its_image_is_and_has_a_unit_vector():
+    data = png(3, (7, 5))
+
+    (row,) = flat(embed_stream([record(3, data)], encoder(), sizes()))
+
+    assert (row.width, row.height, row.image_format, row.image_bytes) == (7, 5, "png", len(data))
+    assert row.sha256 == hashlib.sha256(data).hexdigest()
+    assert row.rejected_because is None
+    assert row.vector.dtype == np.float32
+    assert np.linalg.norm(row.vector.astype(np.float64)) == pytest.approx(1, abs=1e-7)
+
+
+def test_rows_without_a_usable_image_keep_their_place_and_a_reason():
+    records = [
+        record(0),
+        ImageRecord("id-1", "shard", "1", None, "no_image", "members: txt"),
+        record(2, b"\x89PNG\r\n\x1a\n, cut off"),
+        record(3, png(3, (200, 200))),
+        ImageRecord("id-4", "shard", "4", png(4), "no_id", "no field uid"),
+        record(5),
+    ]
+
+    rows = flat(embed_stream(records, encoder(), sizes(batch_size=2)))
+
+    assert [row.image_id for row in rows] == [f"id-{number}" for number in range(6)]
+    assert [row.rejected_because for row in rows] == [None, "no_image", "unreadable", "too_large", "no_id", None]
+    assert [row.vector is not None for row in rows] == [True, False, False, False, False, True]
+    assert [row.error is None for row in rows] == [True, False, False, False, False, True]
+    assert [row.sha256 is None for row in rows] == [False, True, False, False, False, False]
+
+
+def test_a_vector_without_a_direction_is_a_reason_and_its_neighbours_are_unharmed():
+    def picture(colour):
+        file = io.BytesIO()
+        Image.new("RGB", (4, 4), colour).save(file, "PNG")
+        return file.getvalue()
+
+    colours = ["blue", "red", "black", "green"]
+    records = [record(number, picture(colour)) for number, colour in enumerate(colours)]
+
+    rows = flat(embed_stream(records, encoder("BrokenEncoder"), sizes()))
+
+    assert [row.rejected_because for row in rows] == [None, "nan_embedding", "zero_embedding", None]
+    assert [row.vector is not None for row in rows] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_at_most_three_batches_are_read_ahead(pngs, batch_size):
+    read = 0
+
+    def reading():
+        nonlocal read
+        for number, data in enumerate(pngs):
+            read += 1
+            yield record(number, data)
+
+    given_back, most_ahead = 0, 0
+    for batch in embed_stream(reading(), encoder(), sizes(batch_size)):
+        most_ahead = max(most_ahead, read - given_back)
+        given_back += len(batch)
+
+    assert given_back == read == 40
+    assert most_ahead == 3 * batch_size
+
+
+def test_a_model_that_cannot_take_an_image_ends_the_stream_and_its_threads():
+    records = [record(number, png(number, (1 if number == 5 else 6, 6))) for number in range(30)]
+    stream = embed_stream(records, encoder("RefusingEncoder"), sizes())
+
+    first = next(stream)
+    with pytest.raises(ArithmeticError, match="one pixel wide"):
+        next(stream)
+
+    assert [row.image_id for row in first] == ["id-0", "id-1", "id-2", "id-3"]
+    assert decoders() == []
+
+
+def test_an_error_of_the_reader_ends_the_stream_and_its_threads(pngs):
+    def reading():
+        yield record(0, pngs[0])
+        raise OSError("the storage is gone")
+
+    with pytest.raises(OSError, match="the storage is gone"):
+        list(embed_stream(reading(), encoder(), sizes()))
+
+    assert decoders() == []
+
+
+def test_a_consumer_that_stops_early_ends_the_threads_and_the_reader(pngs):
+    closed = []
+
+    def reading():
+        try:
+            for number, data in enumerate(pngs):
+                yield record(number, data)
+        finally:
+            closed.append(number)
+
+    records = reading()
+    stream = embed_stream(records, encoder(), sizes())
+    next(stream)
+    stream.close()
+    records.close()
+
+    assert decoders() == []
+    assert closed == [11]
+
+
+def test_no_records_give_no_batches():
+    assert list(embed_stream([], encoder(), sizes())) == []
