@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit torch docs lock bench clean
+.PHONY: help demo test test-slow check lint format types unit torch slow docs lock bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -19,7 +19,7 @@ demo: $(RUN)  ## Deduplicate the sample shards and score the result against the 
 
 test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
 
-test-slow: torch  ## What needs big installs: torch, open_clip, timm
+test-slow: slow torch  ## What needs downloads or big installs: Delta's jar, torch, open_clip, timm
 
 check: lint types  ## Lint, format check and types
 
@@ -33,6 +33,9 @@ types: $(DEV)
 unit: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not torch and not slow and not gpu"
 	$(BIN)/coverage report --format=total
+
+slow: $(DEV)
+	$(BIN)/python -m pytest -m slow
 
 torch: $(CLIP)
 	.venv-clip/bin/python -m pytest -m torch tests/models
@@ -70,7 +73,8 @@ $(DEV): requirements/dev.txt $(RUN)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(CLIP): requirements/clip.txt
-	$(PYTHON) -m venv .venv-clip
-	.venv-clip/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/clip.txt
+# torch brings 5 GB of CUDA libraries, which uv unpacks several times faster than pip.
+$(CLIP): requirements/clip.txt $(DEV)
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-clip
+	$(BIN)/uv pip install -q --python .venv-clip/bin/python --require-hashes -r requirements/clip.txt
 	@touch $@

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Workers must be this Python: without it they take whichever python3 comes first on PATH. Set before any session starts.
+# Workers must be this Python, not whichever python3 comes first on PATH. Set before any session starts.
 os.environ["PYSPARK_PYTHON"] = sys.executable
 
 SPARK_FOLDERS = ("stages", "runs", "jobs", "flow")

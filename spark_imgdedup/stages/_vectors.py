@@ -6,7 +6,7 @@ A binary column says how it is stored in its own column metadata, so that a Data
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 from spark_imgdedup.errors import SchemaError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 DTYPE_KEY = "embedding_type"
 
 EmbeddingType = Literal["float16", "float32", "array"]
 Matrix = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,37 @@ class VectorColumn:
         """What the column carries so that it can be read again."""
         return {DTYPE_KEY: self.kind}
 
-    def encode(self, matrix: Matrix) -> pa.Array:
-        """(N, D) floats as an Arrow array of N vectors."""
+    def width(self, dim: int) -> int:
+        """Length of a stored vector of `dim` numbers, as `vector_lengths` and `lengths` count it."""
+        return dim * self._item_bytes
+
+    def dim(self, width: int) -> int:
+        """Numbers in a stored vector of that length."""
+        return width // self._item_bytes
+
+    def lengths(self, name: str) -> Column:
+        """The Spark expression for the length of each stored vector in column `name`."""
+        from pyspark.sql import functions as F
+
+        return F.size(name) if self.kind == "array" else F.length(name)
+
+    def encode(self, matrix: Matrix, present: Mask | None = None) -> pa.Array:
+        """(N, D) floats as an Arrow array of N vectors.
+
+        Args:
+            matrix: One row for each vector.
+            present: (M,) with N times True: the result has M places, null where False.
+        """
         n, dim = matrix.shape
         if self.kind == "array":
-            offsets = np.arange(0, (n + 1) * dim, dim, dtype=np.int32) if dim else np.zeros(n + 1, np.int32)
-            return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.astype(np.float32, copy=False).ravel()))
-        stored = np.ascontiguousarray(matrix.astype("<f2" if self.kind == "float16" else "<f4", copy=False))
-        return pa.array([row.tobytes() for row in stored], pa.binary())
+            offsets = pa.array(np.arange(n + 1, dtype=np.int32) * dim)
+            vectors = pa.ListArray.from_arrays(offsets, pa.array(matrix.astype(np.float32, copy=False).ravel()))
+        else:
+            stored = np.ascontiguousarray(matrix.astype(self._dtype, copy=False))
+            vectors = pa.array([row.tobytes() for row in stored], pa.binary())
+        if present is None or present.all():
+            return vectors
+        return vectors.take(pa.array(np.cumsum(present) - 1, mask=~present))
 
     def decode(self, column: pa.Array | pa.ChunkedArray) -> Matrix:
         """The vectors as an (N, D) float32 matrix, exactly as stored (not normalised).
@@ -66,12 +90,19 @@ class VectorColumn:
                 "embedding). Keep one model per table, and leave out rows that have rejected_because set."
             )
         if self.kind == "array":
-            rows = [chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False) for chunk in chunks]
-            return np.concatenate(rows).reshape(-1, length)
-        dtype = np.dtype("<f2" if self.kind == "float16" else "<f4")
-        return np.concatenate([_bytes_of(chunk).view(dtype).astype(np.float32) for chunk in chunks]).reshape(
-            -1, length // dtype.itemsize
-        )
+            rows = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+        else:
+            rows = [_bytes_of(chunk).view(self._dtype) for chunk in chunks]
+        return np.concatenate(rows).astype(np.float32, copy=False).reshape(-1, self.dim(length))
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return np.dtype("<f2" if self.kind == "float16" else "<f4")
+
+    @property
+    def _item_bytes(self) -> int:
+        # A list's length counts numbers, not bytes.
+        return 1 if self.kind == "array" else self._dtype.itemsize
 
 
 def vector_lengths(column: pa.Array) -> pa.Array:

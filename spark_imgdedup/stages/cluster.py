@@ -17,7 +17,13 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files import artifacts
 from spark_imgdedup.gpu import task_device, to_device, to_host
-from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid, sample_rows_for, train_centroids
+from spark_imgdedup.kernels.kmeans import (
+    MIN_ROWS_PER_CENTROID,
+    auto_n_clusters,
+    nearest_centroid,
+    sample_rows_for,
+    train_centroids,
+)
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column, vector_lengths
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Centroids = npt.NDArray[np.float32]
+Reasons = npt.NDArray[np.object_]  # None: nothing speaks against the row
 
 # A closure over more is refused by Spark Connect (limit 128 MiB): such centroids travel as an artifact.
 MAX_CLOSURE_BYTES = 100 * 2**20
@@ -34,11 +41,16 @@ MAX_CLOSURE_BYTES = 100 * 2**20
 
 @dataclass(frozen=True)
 class Population:
-    """What there is to cluster."""
+    """What there is to cluster: the vectors of the most common length."""
 
+    column: VectorColumn
     n_rows: int
-    dim: int
-    width: int  # of a stored vector: bytes of a binary one, numbers of a list
+    width: int  # of a stored vector, see VectorColumn.width
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return self.column.dim(self.width)
 
 
 def select_embeddings(df: DataFrame, config: Config) -> DataFrame:
@@ -64,62 +76,52 @@ def select_embeddings(df: DataFrame, config: Config) -> DataFrame:
 
 
 def fit_centroids(df: DataFrame, config: Config) -> Centroids:
-    """The (K, D) float32 unit centroids of spherical k-means on a sample of `df`.
+    """The (K, D) float32 unit centroids of spherical k-means on a sample of `df`; (0, D) where no row is usable.
 
     The sample is drawn and ordered by a hash of the id and trained on in one task with a fixed number of threads, so
     the same rows give the same centroids on any number of partitions. The one stage that runs Spark jobs.
+
+    Raises:
+        ConfigError: cluster.sample_rows is below the number of clusters.
+        SchemaError: a column is missing, or does not hold ids or vectors.
     """
     embeddings = select_embeddings(df, config)
-    column = vector_column(embeddings, "embedding", stage="cluster")
     population = _measure(embeddings)
     if population.n_rows == 0:
-        log.warning("cluster: there is no usable embedding, so there are no clusters")
+        log.warning("cluster: there is no embedding, so there are no clusters")
         return np.zeros((0, 0), np.float32)
-    n_clusters = _number_of_clusters(population, column, config)
-    n_sample = config.cluster.sample_rows or sample_rows_for(population.n_rows, n_clusters, _dim(population, column))
-    if n_sample < n_clusters:
-        raise ConfigError(
-            f"cluster.sample_rows is {n_sample}, below cluster.n_clusters {n_clusters}. Give at least 39 per cluster."
-        )
-    sample = _draw(embeddings, config, population, n_sample)
-    log.info(
-        "cluster: training %d centroids on %d of %d rows",
-        n_clusters,
-        min(n_sample, population.n_rows),
-        population.n_rows,
-    )
-    settings = config.cluster
+    n_clusters = _number_of_clusters(population, config)
+    n_sample = _size_of_sample(population, n_clusters, config)
+    log.info("cluster: training %d centroids on %d of %d rows", n_clusters, n_sample, population.n_rows)
+    sample = _draw(embeddings, population, n_sample, config)
+    column, settings = population.column, config.cluster
 
     def train(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         vectors = [column.decode(batch.column(0)) for batch in batches if batch.num_rows]
-        if not vectors:
-            return
-        matrix = np.concatenate(vectors)[:n_sample]
-        matrix = l2_normalize(matrix[[not reason for reason in invalid_rows(matrix)]])
-        if not len(matrix):
-            return
-        centroids = train_centroids(
-            matrix,
-            n_clusters=min(n_clusters, len(matrix)),
-            random_state=settings.random_state,
-            max_iter=settings.max_iter,
-            n_threads=settings.train_threads,
-        )
-        yield pa.RecordBatch.from_pydict(
-            {
-                "cluster_id": pa.array(range(len(centroids)), pa.int32()),
-                "centroid": VectorColumn("float32").encode(centroids),
-            }
-        )
+        matrix = np.concatenate(vectors)[:n_sample] if vectors else np.zeros((0, 1), np.float32)
+        unit = l2_normalize(matrix[~_is_rejected(invalid_rows(matrix))])
+        if len(unit):
+            centroids = train_centroids(
+                unit,
+                n_clusters=min(n_clusters, len(unit)),
+                random_state=settings.random_state,
+                max_iter=settings.max_iter,
+                n_threads=settings.train_threads,
+            )
+            numbers = pa.array(range(len(centroids)), pa.int32())
+            yield pa.RecordBatch.from_arrays(
+                [numbers, VectorColumn("float32").encode(centroids)], names=["cluster_id", "centroid"]
+            )
 
     rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS).collect())
-    return np.stack([np.frombuffer(row.centroid, "<f4") for row in rows]) if rows else np.zeros((0, 0), np.float32)
+    return np.frombuffer(b"".join(row.centroid for row in rows), "<f4").reshape(-1, population.dim)
 
 
 def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, config: Config) -> DataFrame:
     """Each row with its nearest centroid: id, cluster_id, embedding, cosine_dist_to_cent, rejected_because.
 
-    A vector that cannot be compared (zero, NaN, null, of another length) keeps its row, with a reason and no cluster.
+    A row that cannot be compared (its vector is zero, NaN, null or of another length, or its id is null) stays, with a
+    reason and no cluster.
 
     Args:
         df: The embeddings, as for `fit_centroids`.
@@ -128,6 +130,7 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
 
     Raises:
         ConfigError: the centroids are too large to travel with the task; store them with `artifacts.save`.
+        SchemaError: a column is missing, or does not hold ids or vectors.
     """
     if isinstance(centroids, np.ndarray) and centroids.nbytes > MAX_CLOSURE_BYTES:
         raise ConfigError(
@@ -147,84 +150,84 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
 
 
 def _assign(batch: pa.RecordBatch, centroids: Centroids, stored: VectorColumn, written: VectorColumn) -> pa.RecordBatch:
-    ids, vectors = batch.column(0), batch.column(1)
-    n, dim = batch.num_rows, centroids.shape[1]
-    width = dim if stored.kind == "array" else dim * (2 if stored.kind == "float16" else 4)
-    reasons = np.full(n, "wrong_length", dtype=object)
-    lengths = vector_lengths(vectors)
-    reasons[np.asarray(pc.is_null(lengths))] = "no_embedding"
-    fits = np.asarray(pc.fill_null(pc.equal(lengths, width), False)) if dim else np.zeros(n, bool)
-    cluster_ids, distances = np.zeros(n, np.int32), np.zeros(n)
-    encoded = vectors
-    if fits.any():
-        raw = stored.decode(vectors.filter(pa.array(fits)))
-        reasons[fits] = [reason or None for reason in invalid_rows(raw)]
-        usable = np.flatnonzero(fits)[[reason is None for reason in reasons[fits]]]
+    ids, vectors = batch.columns
+    no_length = -1  # without any centroid no vector fits, not even an empty one
+    reasons = _why_unusable(ids, vectors, stored.width(centroids.shape[1]) or no_length)
+    fits = ~_is_rejected(reasons)
+    raw = stored.decode(vectors.filter(pa.array(fits)))
+    reasons[fits] = invalid_rows(raw) if len(raw) else []
+    usable = ~_is_rejected(reasons)
+    cluster_ids, distances = np.zeros(len(ids), np.int32), np.zeros(len(ids))
+    if usable.any():
         device = task_device("auto")
-        unit = l2_normalize(raw[np.isin(np.flatnonzero(fits), usable)])
-        found, dist = nearest_centroid(to_device(unit, device), to_device(centroids, device))
-        cluster_ids[usable], distances[usable] = to_host(found), to_host(dist)
-        encoded = _reencode(vectors, raw, fits, written) if written != stored else vectors
-    rejected = np.array([reason is not None for reason in reasons])
+        unit = l2_normalize(raw[usable[fits]])
+        found = nearest_centroid(to_device(unit, device), to_device(centroids, device))
+        cluster_ids[usable], distances[usable] = map(to_host, found)
     return pa.RecordBatch.from_arrays(
         [
             ids,
-            pa.array(cluster_ids, pa.int32(), mask=rejected),
-            encoded,
-            pa.array(distances, pa.float64(), mask=rejected),
+            pa.array(cluster_ids, mask=~usable),
+            vectors if written == stored else written.encode(raw, fits),
+            pa.array(distances, mask=~usable),
             pa.array(reasons, pa.string()),
         ],
         names=[batch.schema.names[0], "cluster_id", "embedding", "cosine_dist_to_cent", "rejected_because"],
     )
 
 
-def _reencode(vectors: pa.Array, raw: Centroids, fits: npt.NDArray[np.bool_], written: VectorColumn) -> pa.Array:
-    place = np.cumsum(fits) - 1
-    return written.encode(raw).take(
-        pa.array([int(p) if fit else None for p, fit in zip(place, fits, strict=True)], pa.int64())
-    )
+def _why_unusable(ids: pa.Array, vectors: pa.Array, width: int) -> Reasons:
+    """A reason for each row that lacks an id or a vector of that length; None where the values are to be looked at."""
+    lengths = vector_lengths(vectors)
+    reasons: Reasons = np.full(len(ids), None, dtype=object)
+    reasons[np.asarray(pc.not_equal(lengths, width).fill_null(True))] = "wrong_length"
+    reasons[np.asarray(lengths.is_null())] = "no_embedding"
+    reasons[np.asarray(ids.is_null())] = "no_id"
+    return reasons
+
+
+def _is_rejected(reasons: Reasons) -> npt.NDArray[np.bool_]:
+    return np.array([reason is not None for reason in reasons], bool)
 
 
 def _measure(embeddings: DataFrame) -> Population:
     from pyspark.sql import functions as F
 
-    is_array = embeddings.schema["embedding"].dataType.typeName() == "array"
-    width = F.size("embedding") if is_array else F.length("embedding")
-    rows = embeddings.where(F.col("embedding").isNotNull()).groupBy(width.alias("width")).count().collect()
-    if not rows:
-        return Population(0, 0, 0)
-    most = max(rows, key=lambda row: (row["count"], row["width"]))  # the others are marked wrong_length
-    return Population(int(most["count"]), int(most["width"]), int(most["width"]))
+    column = vector_column(embeddings, "embedding", stage="cluster")
+    widths = embeddings.select(column.lengths("embedding").alias("width")).where(F.col("width") > 0)
+    rows = widths.groupBy("width").count().collect()
+    # Rows of another length are marked when clusters are assigned.
+    n_rows, width = max(((row["count"], row["width"]) for row in rows), default=(0, 0))
+    return Population(column, n_rows, width)
 
 
-def _dim(population: Population, column: VectorColumn) -> int:
-    return population.width // {"array": 1, "float16": 2, "float32": 4}[column.kind]
-
-
-def _number_of_clusters(population: Population, column: VectorColumn, config: Config) -> int:
-    wanted = config.cluster.n_clusters
-    if wanted == "auto":
-        return auto_n_clusters(population.n_rows, _dim(population, column))
-    if wanted > population.n_rows:
-        log.warning(
-            "cluster: n_clusters %d is more than the %d rows there are; using %d",
-            wanted,
-            population.n_rows,
-            population.n_rows,
+def _size_of_sample(population: Population, n_clusters: int, config: Config) -> int:
+    wanted = config.cluster.sample_rows or sample_rows_for(population.n_rows, n_clusters, population.dim)
+    if wanted < n_clusters:
+        enough = MIN_ROWS_PER_CENTROID * n_clusters
+        raise ConfigError(
+            f"cluster.sample_rows is {wanted}, but {n_clusters} clusters are to be trained. Give at least {enough} "
+            f"({MIN_ROWS_PER_CENTROID} per cluster), or leave it out."
         )
     return min(wanted, population.n_rows)
 
 
-def _draw(embeddings: DataFrame, config: Config, population: Population, n_sample: int) -> DataFrame:
+def _number_of_clusters(population: Population, config: Config) -> int:
+    n_clusters, n_rows = config.cluster.n_clusters, population.n_rows
+    if n_clusters == "auto":
+        return auto_n_clusters(n_rows, population.dim)
+    if n_clusters > n_rows:
+        log.warning("cluster: n_clusters %d is more than the %d rows there are; using %d", n_clusters, n_rows, n_rows)
+    return min(n_clusters, n_rows)
+
+
+def _draw(embeddings: DataFrame, population: Population, n_sample: int, config: Config) -> DataFrame:
+    """One partition of embeddings in the order of a hash of their ids; the first n_sample are the sample."""
     from pyspark.sql import functions as F
 
-    is_array = embeddings.schema["embedding"].dataType.typeName() == "array"
-    width = F.size("embedding") if is_array else F.length("embedding")
-    rows = embeddings.where(width == population.width)
+    rows = embeddings.where(population.column.lengths("embedding") == population.width)
     hashed = rows.withColumn("_hash", F.xxhash64(F.col(config.id_column), F.lit(config.cluster.random_state)))
     # A threshold on the hash keeps the sort small; six standard deviations more than needed, to never fall short.
     share = (n_sample + 6 * np.sqrt(n_sample) + 10) / population.n_rows
     if share < 1:
-        limit = int(-(2**63) + share * 2**64)
-        hashed = hashed.where(F.col("_hash") < F.lit(limit))
+        hashed = hashed.where(F.col("_hash") < F.lit(int(-(2**63) + share * 2**64)))
     return hashed.repartition(1).sortWithinPartitions("_hash", config.id_column).select("embedding")

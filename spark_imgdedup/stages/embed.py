@@ -13,9 +13,10 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.files.shards import Shard, list_shards
 from spark_imgdedup.gpu import task_cpus, task_device
+from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, cached_encoder
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, StreamSettings, embed_stream
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
+from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.read import iter_images, map_shards
 
 if TYPE_CHECKING:
@@ -129,20 +130,14 @@ def _to_batch(rows: list[EmbeddedImage], column: VectorColumn) -> pa.RecordBatch
     columns["height"] = pa.array([row.height for row in rows], pa.int32())
     columns["image_bytes"] = pa.array([row.image_bytes for row in rows], pa.int64())
     vectors = [row.vector for row in rows if row.vector is not None]
-    encoded = column.encode(np.stack(vectors)) if vectors else column.encode(np.zeros((0, 1), np.float32))
-    place = np.cumsum([row.vector is not None for row in rows]) - 1
-    indices = pa.array(
-        [int(p) if row.vector is not None else None for row, p in zip(rows, place, strict=True)], pa.int64()
-    )
-    columns["embedding"] = encoded.take(indices)
+    present = np.array([row.vector is not None for row in rows])
+    columns["embedding"] = column.encode(np.stack(vectors) if vectors else np.zeros((0, 1), np.float32), present)
     order = [part.split()[0] for part in schemas.EMBEDDINGS.split(", ")]
     return pa.RecordBatch.from_pydict({name: columns[name] for name in order})
 
 
 def export_embeddings(embeddings: DataFrame) -> DataFrame:
-    """(image_id string, embedding array<float>) of the images that have one: the form the field exchanges."""
-    from spark_imgdedup.stages._vectors import vector_column
-
+    """(image_id string, embedding array<float>), unit vectors of the images that have one: what the field exchanges."""
     stored, plain = vector_column(embeddings, "embedding", stage="export"), VectorColumn("array")
     rows = embeddings.where("embedding is not null").select("image_id", "embedding")
     if stored.kind == "array":
@@ -151,7 +146,7 @@ def export_embeddings(embeddings: DataFrame) -> DataFrame:
     def convert(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                vectors = plain.encode(stored.decode(batch.column(1)))
+                vectors = plain.encode(l2_normalize(stored.decode(batch.column(1))))
                 yield pa.RecordBatch.from_arrays([batch.column(0), vectors], names=["image_id", "embedding"])
 
     return rows.mapInArrow(convert, "image_id string, embedding array<float>")

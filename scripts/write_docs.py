@@ -1,0 +1,212 @@
+"""Write the parts of the docs that the code already states: docs/configuration.md and docs/tables.md.
+
+python scripts/write_docs.py [--to docs]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spark_imgdedup import schemas
+from spark_imgdedup.config import Config, Section, describe
+from spark_imgdedup.models import Preprocess
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTICE = "<!-- Written by scripts/write_docs.py: change the code it reads, then run `make docs`. -->"
+
+TABLES = {
+    "embeddings": (
+        "embed",
+        "One row per sample, and one per damaged shard, whose key is null.",
+        schemas.EMBEDDINGS.format(embedding="binary"),
+    ),
+    "clusters": (
+        "cluster",
+        "One row per embedding. A vector that cannot be compared keeps its row: no cluster, and a reason.",
+        schemas.CLUSTERS.format(id="image_id string", embedding="binary"),
+    ),
+    "similarities": (
+        "pairwise",
+        "One row per image that has a cluster, duplicates or not.",
+        schemas.SIMILARITIES.format(id="image_id string", id_type="string"),
+    ),
+    "duplicates": (
+        "identify",
+        "The rows of `similarities` whose score reaches 1 - eps.",
+        schemas.DUPLICATES.format(id="image_id string", id_type="string"),
+    ),
+    "removed": ("remove", "One row per sample that leaves the dataset.", schemas.REMOVED),
+    "kept": ("remove", "One row per tar that was written (`output.format: webdataset`).", schemas.KEPT),
+}
+MEANINGS = {
+    "image_id": "shard path below `input.root` and key, or the field that `input.id_field` names",
+    "shard": "path of the tar below `input.root`, without `.tar`",
+    "key": "the sample's key in its shard",
+    "width": "pixels, after EXIF orientation",
+    "height": "pixels, after EXIF orientation",
+    "image_format": "jpeg, png, webp, …, by content and not by extension",
+    "image_bytes": "size of the encoded image",
+    "sha256": "of the encoded image",
+    "embedding": "unit vector, stored as `table.embedding_type` says",
+    "rejected_because": "null, or why the row takes no further part: see [semantics](semantics.md#reasons)",
+    "error": "the detail of the reason",
+    "cluster_id": "number of the cluster",
+    "cosine_dist_to_cent": "1 - cosine to the cluster's centroid, 6 decimals",
+    "max_id": "the better-ranked image of the cluster that it resembles most; itself if it ranks first",
+    "cosine_sim_score": "the cosine to that image, 6 decimals; 0 if it ranks first",
+    "reason": "duplicate, or the `rejected_because` that made it leave",
+    "name": "of the tar, without `.tar`",
+    "temporary": "where it was written before it got its name",
+    "n_samples": "samples in it",
+    "n_cut": "samples that could not be copied because the input ends inside of them",
+    "n_bytes": "size of the tar",
+    "damage": "what was wrong with the input shards, one line each",
+    "members": "extension to bytes, as they lay in the tar",
+}
+PREPROCESS = {
+    "size": "side of the square input, in pixels",
+    "layout": "order of the input's axes after the batch",
+    "dtype": "float32: pixels 0 to 1, then mean and std; uint8: pixels 0 to 255, the graph scales them itself",
+    "mean": "subtracted, per channel",
+    "std": "divided by, per channel",
+    "resize": "crop: the shortest side to size / crop_pct, then the centre; squash: both sides",
+    "interpolation": "filter of the resize",
+    "crop_pct": "share of the resized image that the centre crop keeps",
+}
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    lines = [
+        NOTICE,
+        "# Configuration",
+        "",
+        "A YAML file states what differs from the defaults; `--set section.key=value` goes on top of it, where the "
+        "value is YAML. An unknown key or a value out of range ends the run before any work, with a line for each "
+        "mistake. `spark-imgdedup config` prints these settings as a file to start from.",
+    ]
+    schema = Config.model_json_schema()
+    rows: dict[str, list[str]] = {}
+    for name, default, meaning in describe():
+        section, _, key = name.rpartition(".")
+        kind = _kind(_property(schema, section, key), schema)
+        rows.setdefault(section, []).append(f"| `{key}` | {kind} | {_value(default)} | {_cell(meaning)} |")
+    lines += ["", "## Top level", "", *_header(), *rows.pop("")]
+    for section, listed in rows.items():
+        model = type(Config.model_fields[section].default)
+        assert issubclass(model, Section)
+        about = (model.__doc__ or "").splitlines()[0]
+        lines += ["", f"## {section}", "", about, "", *_header(), *listed]
+    lines += [
+        "",
+        "## embed.preprocess",
+        "",
+        "What an `onnx:` model takes. Other models bring their own.",
+        "",
+        *_header(),
+    ]
+    preprocess = Preprocess.model_json_schema()
+    for key, field in Preprocess.model_fields.items():
+        kind = _kind(preprocess["properties"][key], preprocess)
+        lines.append(f"| `{key}` | {kind} | {_value(field.default)} | {_cell(PREPROCESS[key])} |")
+    return "\n".join(lines) + "\n"
+
+
+def tables() -> str:
+    """docs/tables.md."""
+    lines = [
+        NOTICE,
+        "# Tables",
+        "",
+        "Each step writes tables below `work_dir`, as `table.format` says (Parquet or Delta). A table is finished when "
+        "`work_dir/_steps/<step>.json` is there; that record also holds the step's counts and the fingerprint of what "
+        "the table was made from. With embeddings of your own, the id column of `clusters`, `similarities` and "
+        "`duplicates` has your name and type (`cluster.id_field`), and `max_id` has the same type.",
+    ]
+    for name, (step, about, columns) in TABLES.items():
+        lines += ["", f"## {name}", "", f"Written by `{step}`. {about}", "", *_columns(columns)]
+    lines += [
+        "",
+        "## Beside the tables",
+        "",
+        "| path | what it is |",
+        "|---|---|",
+        "| `centroids/array.npy`, `manifest.json` | (K, D) float32 unit centroids, with their shape and SHA-256 |",
+        "| `report/report.json` | the summary of the run and the record of each step |",
+        "| `config.yaml` | the settings of the last run, with `eps` resolved and secrets hidden |",
+        "| `index` | `image_id`, `shard`, `key` of every sample, where no `embeddings` fit the input |",
+        "",
+        "## The new dataset",
+        "",
+        "With `output.format: parquet` or `delta`, samples from tars become rows; a table keeps its own columns.",
+        "",
+        *_columns(schemas.MEMBERS),
+        "",
+        "With `webdataset` it is tars and a manifest, `_spark_imgdedup.json`: where it came from, whether it is "
+        "complete, and the names of the files that belong to it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _columns(schema: str) -> Iterator[str]:
+    yield "| column | type | meaning |"
+    yield "|---|---|---|"
+    for column in re.split(r", (?![^<]*>)", schema):
+        name, kind = column.split(" ", 1)
+        yield f"| `{name}` | {kind} | {MEANINGS[name]} |"
+
+
+def _header() -> list[str]:
+    return ["| key | values | default | meaning |", "|---|---|---|---|"]
+
+
+def _property(schema: dict[str, Any], section: str, key: str) -> dict[str, Any]:
+    if section:
+        schema = schema["$defs"][type(Config.model_fields[section].default).__name__]
+    found: dict[str, Any] = schema["properties"][key]
+    return found
+
+
+def _kind(prop: dict[str, Any], schema: dict[str, Any]) -> str:
+    """The values that a JSON schema allows, in a few words."""
+    if "anyOf" in prop:
+        return " or ".join(dict.fromkeys(_kind(option, schema) for option in prop["anyOf"]))
+    if "enum" in prop or "const" in prop:
+        return ", ".join(f"`{value}`" for value in prop.get("enum", [prop.get("const")]))
+    if prop.get("type") == "array":
+        inner = prop.get("items") or prop["prefixItems"][0]
+        return f"list of {_kind(inner, schema)}"
+    if "$ref" in prop:
+        return f"[settings](#embed{prop['$ref'].rpartition('/')[2].lower()})"
+    words = {"string": "text", "integer": "whole number", "number": "number", "null": "null", "object": "mapping"}
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = " and ".join(f"{sign} {prop[name]:g}" for name, sign in bounds.items() if name in prop)
+    return f"{words[prop['type']]} {limits}".strip()
+
+
+def _value(default: Any) -> str:
+    plain = list(default) if isinstance(default, tuple) else default
+    text = json.dumps(plain)
+    return f"`{plain}`" if isinstance(plain, str) else f"`{text}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def main() -> None:
+    """Write both pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the pages")
+    folder: Path = parser.parse_args().to
+    for name, text in (("configuration.md", configuration()), ("tables.md", tables())):
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import artifacts, storage
+
+
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_an_array_comes_back_as_it_was_stored(tmp_path, scheme):
+    url = f"{scheme}{tmp_path}/centroids"
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    saved = artifacts.save(url, array, {"seed": 1})
+
+    loaded = artifacts.load(artifacts.find(url))
+    np.testing.assert_array_equal(loaded, array, strict=True)
+    assert artifacts.find(url).sha256 == saved.sha256
+
+
+def test_an_array_without_its_manifest_was_not_finished(tmp_path):
+    url = str(tmp_path / "centroids")
+    artifacts.save(url, np.zeros(3))
+    storage.delete(f"{url}/manifest.json")
+
+    with pytest.raises(SchemaError, match="no finished array"):
+        artifacts.find(url)
+
+
+def test_an_array_that_was_exchanged_behind_our_back_is_refused(tmp_path):
+    url = str(tmp_path / "centroids")
+    artifacts.save(url, np.full(3, 7.5))
+    stored = artifacts.find(url)
+    np.save(tmp_path / "centroids" / "array.npy", np.full(3, 8.5))
+
+    with pytest.raises(SchemaError, match="does not match its manifest"):
+        artifacts.load(stored)
+
+
+def test_an_array_stored_again_under_the_same_name_is_not_taken_from_the_cache(tmp_path):
+    url = str(tmp_path / "centroids")
+    for value in (1.0, 2.0):
+        artifacts.save(url, np.full(3, value))
+
+        assert artifacts.load(artifacts.find(url))[0] == value
