@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from spark_imgdedup import config as settings
-from spark_imgdedup.config import Config, StepName, load_config
+from spark_imgdedup.config import Config, StepName
+from spark_imgdedup.config_file import load_config
 from spark_imgdedup.errors import ConfigError, ImgDedupError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -84,15 +85,15 @@ def eps(
     ] = None,
 ) -> None:
     """Print how many rows each eps would remove; needs similarities (identify.eps: null stops there)."""
-    from spark_imgdedup.runs.session import get_session
     from spark_imgdedup.runs.tables import Tables
     from spark_imgdedup.stages.identify import count_by_eps
 
+    numbers = _parse_levels(levels)
     loaded = load_config(config, set_ or ())
-    similarities = Tables(get_session(loaded), loaded).read("similarities")
+    similarities = Tables(None, loaded).read("similarities")
     n_rows = similarities.count()
     table = Table("eps", "cosine_sim_score from", "rows removed", "share", box=None)
-    for level, n in count_by_eps(similarities, _parse_levels(levels), loaded):
+    for level, n in count_by_eps(similarities, numbers, loaded):
         table.add_row(f"{level:g}", f"{1 - level:.6g}", f"{n:,}", f"{n / max(n_rows, 1):.2%}")
     console = Console()
     console.print(f"{n_rows:,} rows were compared. A larger eps removes more.")
@@ -106,14 +107,15 @@ def export(
     set_: Overrides = None,
 ) -> None:
     """Write the embeddings as (image_id string, embedding list<float>) Parquet, as other tools read them."""
-    from spark_imgdedup.files.storage import spark_path
-    from spark_imgdedup.runs.session import get_session
+    from spark_imgdedup.files import storage
     from spark_imgdedup.runs.tables import Tables
     from spark_imgdedup.stages.embed import export_embeddings
 
     loaded = load_config(config, set_ or ())
-    exported = export_embeddings(Tables(get_session(loaded), loaded).read("embeddings"))
-    exported.write.mode("error").parquet(spark_path(to))
+    if storage.exists(to):
+        raise ConfigError(f"--to {to} exists already. Name a folder that does not: nothing is overwritten.")
+    exported = export_embeddings(Tables(None, loaded).read("embeddings"))
+    exported.write.parquet(storage.spark_path(to))
     typer.echo(f"wrote {to}")
 
 
@@ -139,7 +141,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Deduplicate the sample shards that come with the package, and score the result against the recorded truth."""
-    from spark_imgdedup.report.demo import run_demo
+    from spark_imgdedup.demo import run_demo
 
     for line in run_demo(out, force=force):
         typer.echo(line)
@@ -171,10 +173,14 @@ def _plain(value: Any) -> Any:
 
 
 def _parse_levels(levels: str | None) -> Sequence[float]:
+    numbers: Sequence[float]
     try:
-        return [float(level) for level in levels.split(",")] if levels else EPS_LEVELS
+        numbers = [float(level) for level in levels.split(",")] if levels else EPS_LEVELS
     except ValueError:
-        raise ConfigError(f"--levels needs numbers such as 0.01,0.05, got '{levels}'.") from None
+        numbers = ()
+    if not numbers or not all(0 <= number < 1 for number in numbers):
+        raise ConfigError(f"--levels needs numbers in [0, 1) such as 0.01,0.05, got '{levels}'.")
+    return numbers
 
 
 def _run_steps(config: Config, steps: Sequence[StepName] | None, force: bool) -> None:

@@ -1,32 +1,60 @@
 """One frozen model per step. Defaults, ranges and meanings live here and nowhere else.
 
-`load_config` reads a YAML file that states what differs from the defaults; `spark-imgdedup config` prints them all.
+A YAML file states what differs (config_file.py reads it); `spark-imgdedup config` prints every setting.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
+from spark_imgdedup.config_errors import explain
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
 from spark_imgdedup.models import Preprocess
 
 StepName = Literal["embed", "cluster", "pairwise", "identify", "remove", "report"]
 STEP_NAMES: tuple[StepName, ...] = ("embed", "cluster", "pairwise", "identify", "remove", "report")
 
-Count = Annotated[int, Field(ge=1)]
 HIDDEN = "**********"
+_SECRET_KEY = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE)  # what Spark itself hides
+
+
+def _refuse_bool(value: Any) -> Any:
+    # YAML reads on, off, yes and no as booleans, and Python takes those for 1 and 0.
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _refuse_nothing(value: Any) -> Any:
+    if value in ("", [], ()):
+        raise ValueError("must not be empty")
+    return tuple(value) if isinstance(value, list) else value
+
+
+Seed = Annotated[int, BeforeValidator(_refuse_bool)]
+Count = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1)]
+Eps = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=0, lt=1)]
+Location = Annotated[str, BeforeValidator(_refuse_nothing)]
+Locations = Annotated[str | tuple[Location, ...], BeforeValidator(_refuse_nothing)]
 
 
 class Section(BaseModel):
     """A group of settings: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class _StorageSection(Section):
@@ -45,7 +73,7 @@ class _StorageSection(Section):
 class InputConfig(_StorageSection):
     """What is read: tars, loose images, or a table with an image column."""
 
-    path: str | tuple[str, ...] | None = Field(
+    path: Locations | None = Field(
         None, description="A folder (read recursively), a glob, or a list of either; a table's path for format table"
     )
     root: str | None = Field(
@@ -67,11 +95,6 @@ class InputConfig(_StorageSection):
         89_478_485,
         description="An image of more pixels is marked too_large and not decoded (the default is Pillow's own bound)",
     )
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -123,12 +146,12 @@ class ClusterConfig(Section):
         "auto", description="auto: the number that makes the whole search cheapest"
     )
     sample_rows: Count | None = Field(None, description="Rows k-means is trained on. Null: at most 256 per cluster")
-    random_state: int = Field(42, description="Seed of the sample and of k-means")
+    random_state: Seed = Field(42, description="Seed of the sample and of k-means")
     max_iter: Count = Field(25, description="Iterations of k-means")
     train_threads: Count = Field(
         1, description="Threads of the one task that trains; a fixed number, so that runs repeat"
     )
-    embeddings_path: str | None = Field(
+    embeddings_path: Location | None = Field(
         None,
         description="Start here: any Parquet or Delta table of (id, embedding). Null: the embeddings of the embed step",
     )
@@ -143,14 +166,14 @@ class PairwiseConfig(Section):
         "hard",
         description="hard: the image farthest from its centroid stays; easy: the nearest; random: by a hash",
     )
-    random_state: int = Field(42, description="Seed of which_to_keep random")
+    random_state: Seed = Field(42, description="Seed of which_to_keep random")
     batch_size: Count = Field(1024, description="Rows per matrix product: bounds memory, never changes the result")
 
 
 class IdentifyConfig(Section):
     """When an image is a duplicate."""
 
-    eps: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] | None = Field(
+    eps: Eps | Literal["auto"] | None = Field(
         "auto",
         description="Cosine distance: a row is a duplicate when cosine_sim_score >= 1 - eps. auto: the encoder's "
         "measured preset (0.01 for embeddings of your own); null: stop after similarities",
@@ -164,7 +187,7 @@ class IdentifyConfig(Section):
 class RemoveConfig(Section):
     """What leaves the dataset."""
 
-    ids_path: str | tuple[str, ...] | None = Field(
+    ids_path: Locations | None = Field(
         None, description="Parquet or Delta table(s) of ids to remove. Null: the duplicates of the identify step"
     )
     id_field: str = Field("image_id", description="Id column of ids_path")
@@ -180,7 +203,7 @@ class RemoveConfig(Section):
 class OutputConfig(_StorageSection):
     """Where the dataset without duplicates goes."""
 
-    path: str | None = Field(
+    path: Location | None = Field(
         None, description="Folder of the new dataset; must not lie under the input, nor the input under it"
     )
     format: Literal["webdataset", "parquet", "delta"] = Field(
@@ -196,7 +219,9 @@ class Config(Section):
 
     steps: tuple[StepName, ...] = Field(STEP_NAMES, description="The steps that `run` takes, in order")
     input: InputConfig = InputConfig()
-    work_dir: str = Field("work", description="Folder of the tables between the steps, the centroids and the report")
+    work_dir: Location = Field(
+        "work", description="Folder of the tables between the steps, the centroids and the report"
+    )
     table: TableConfig = TableConfig()
     embed: EmbedConfig = EmbedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -206,8 +231,32 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
     spark: dict[str, str] = Field(
         {},
-        description="Spark settings of a session that this package starts; spark-submit and Databricks bring theirs",
+        repr=False,
+        description="Spark settings of a session that this package starts, by Spark's own names; spark-submit and "
+        "Databricks bring theirs",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, settings: Any) -> Any:
+        # `embed:` with every line below it commented out is None in YAML.
+        if not isinstance(settings, Mapping):
+            return settings
+        sections = {"spark", *(key.partition(".")[0] for key in _KEYS if "." in key)}
+        return {name: {} if value is None and name in sections else value for name, value in settings.items()}
+
+    @field_validator("spark", mode="before")
+    @classmethod
+    def _spark_settings(cls, settings: Any) -> Any:
+        if not isinstance(settings, Mapping):
+            return settings
+        if wrong := [str(key) for key in settings if not str(key).startswith("spark.")]:
+            raise ValueError(f"takes Spark's own names, such as spark.driver.memory; found {', '.join(wrong)}")
+        return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
+
+    @field_serializer("spark")
+    def _hide_secrets(self, settings: Mapping[str, str]) -> dict[str, str]:
+        return {key: HIDDEN if _SECRET_KEY.search(key) else value for key, value in settings.items()}
 
     @field_validator("steps")
     @classmethod
@@ -228,29 +277,6 @@ class Config(Section):
         return self.cluster.id_field if self.own_embeddings else "image_id"
 
 
-def load_config(path: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The settings of a YAML file, with `section.key=value` overrides on top.
-
-    Raises:
-        ConfigError: the file cannot be read, or a key is unknown, or a value is out of range.
-    """
-    source = path or "--set"
-    try:
-        loaded = yaml.safe_load(storage.read_text(path)) if path else {}
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file. Pass --config with one of conf/*.yaml or a file of your own."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    settings = loaded if loaded is not None else {}
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected sections such as 'input:' and 'embed:', got {type(settings).__name__}.")
-    for override in overrides:
-        _apply_override(settings, override)
-    return parse_config(settings, source)
-
-
 def parse_config(settings: Mapping[str, Any], source: str = "config") -> Config:
     """Like Config(**settings), with one line per mistake instead of pydantic's report.
 
@@ -260,39 +286,7 @@ def parse_config(settings: Mapping[str, Any], source: str = "config") -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("; ".join(f"{source}: {line}" for line in _explain(error))) from None
-
-
-def _apply_override(settings: dict[str, Any], override: str) -> None:
-    name, equals, value = override.partition("=")
-    if not equals or not name.strip():
-        raise ConfigError(f"--set needs section.key=value, got '{override}'.")
-    *sections, key = name.strip().split(".")
-    for section in sections:
-        inner = settings.get(section)
-        settings[section] = settings = dict(inner) if isinstance(inner, dict) else {}
-    settings[key] = yaml.safe_load(value)
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    explained: set[str] = set()
-    for problem in error.errors():
-        keys = [str(part) for part in problem["loc"] if part in _KEYS]
-        if problem["type"] == "extra_forbidden":
-            name = ".".join(str(part) for part in problem["loc"])
-            nearest = difflib.get_close_matches(name, _ALL_KEYS, n=1, cutoff=0.5)
-            hint = f" Did you mean '{nearest[0]}'?" if nearest else " `spark-imgdedup config` lists all keys."
-            yield f"unknown key '{name}'.{hint}"
-        elif (name := ".".join(keys)) not in explained:  # a union reports once for each of its members
-            explained.add(name)
-            message = problem["msg"].removeprefix("Value error, ")
-            others = [
-                p["ctx"]["expected"]
-                for p in error.errors()
-                if p["type"] == "literal_error" and p["loc"][: len(keys)] == problem["loc"][: len(keys)]
-            ]
-            alternative = f" or {others[0]}" if others and problem["type"] != "literal_error" else ""
-            yield f"{name}: {message}{alternative}, got {problem['input']!r}."
+        raise ConfigError("\n".join(f"{source}: {line}" for line in explain(error, _KEYS))) from None
 
 
 def describe() -> Iterator[tuple[str, Any, str]]:
@@ -305,5 +299,5 @@ def describe() -> Iterator[tuple[str, Any, str]]:
             yield name, field.default, field.description or ""
 
 
-_ALL_KEYS = [key for key, _, _ in describe()]
-_KEYS = {part for key in _ALL_KEYS for part in key.split(".")} | set(Preprocess.model_fields)
+# Every key as it is written with dots.
+_KEYS = (*(key for key, _, _ in describe()), *(f"embed.preprocess.{key}" for key in Preprocess.model_fields))

@@ -41,7 +41,7 @@ def save(url: str, array: npt.NDArray[Any], about: Mapping[str, Any] | None = No
     manifest = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256, **(about or {})}
     storage.write_bytes(storage.join(url, "array.npy"), data)
     storage.write_bytes(storage.join(url, "manifest.json"), (json.dumps(manifest, indent=1) + "\n").encode())
-    return Artifact(url, sha256)
+    return Artifact(storage.canonical(url), sha256)  # workers stand in another folder
 
 
 def find(url: str) -> Artifact:
@@ -56,7 +56,7 @@ def find(url: str) -> Artifact:
         raise SchemaError(
             f"{url}: no manifest.json, so no finished array. Run the step that writes it again."
         ) from None
-    return Artifact(url, manifest["sha256"])
+    return Artifact(storage.canonical(url), manifest["sha256"])
 
 
 def load(artifact: Artifact) -> npt.NDArray[Any]:

@@ -29,19 +29,19 @@ def output_path(config: Config) -> str:
     if config.input.format == "table" and config.output.format == "webdataset":
         raise ConfigError("output.format: a table has no tars to copy. Use parquet or delta.")
     for source in (*config.input.paths, *([config.input.root] if config.input.root else [])):
-        source = source.partition("*")[0].rstrip("/") or source
+        source = storage.fixed_part(source)
         if storage.is_within(path, source) or storage.is_within(source, path):
             raise ConfigError(
                 f"output.path {path} and the input {source} lie one within the other. Choose a folder beside the input."
             )
     if config.input.format == "images" and any(
-        storage.is_within(config.work_dir, source) for source in config.input.paths
+        storage.is_within(config.work_dir, storage.fixed_part(source)) for source in config.input.paths
     ):
         raise ConfigError(
             f"work_dir {config.work_dir} lies within the input; its pictures would be read as images. Choose another."
         )
     _require_own(path, config)
-    return path
+    return storage.canonical(path)  # a worker's current folder is another one
 
 
 def _require_own(path: str, config: Config) -> None:
@@ -61,6 +61,11 @@ def _require_own(path: str, config: Config) -> None:
         raise ConfigError(
             f"output.path {path} holds the dataset made from {', '.join(manifest['source'])}. Choose another folder, "
             "or delete that one."
+        )
+    elif "delta" in {manifest["format"], config.output.format} and manifest["format"] != config.output.format:
+        raise ConfigError(
+            f"output.path {path} holds a dataset in the format {manifest['format']}, not {config.output.format}: "
+            "a Delta table's log and other files do not mix. Choose another folder, or delete that one."
         )
 
 
@@ -95,6 +100,12 @@ def is_published(config: Config) -> bool:
         and manifest["state"] == "complete"
         and all(storage.exists(storage.join(path, name), options) for name in manifest["files"])
     )
+
+
+def begin(path: str, config: Config) -> None:
+    """Say that work on the output starts: from now on what lies below `path` is ours, even after a crash."""
+    earlier = read_manifest(path, config.output.storage_options)
+    write_manifest(path, config, "publishing", earlier["files"] if earlier else [])
 
 
 def publish_files(path: str, temporary_by_name: Mapping[str, str], config: Config) -> None:

@@ -6,42 +6,24 @@ Every tar is written under an attempt-unique name below `_temporary`; whoever pl
 from __future__ import annotations
 
 import io
-import shutil
 import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import IO, Any
 
 from spark_imgdedup.files import storage
-from spark_imgdedup.files.shards import DamagedTarError, Shard, TarStream, split_name
+from spark_imgdedup.files.copy_plan import CopyTask, Part
+from spark_imgdedup.files.shards import Shard, split_name
+from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 
 # Members above this are copied through a temporary file instead of memory.
 SPOOL_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Part:
-    """One tar to write: its name without .tar, and how many samples it takes (None: all there are)."""
-
-    name: str
-    n_samples: int | None = None
-
-
-@dataclass(frozen=True)
-class CopyTask:
-    """What one task does: read these shards in order, pass over `skip` kept samples, fill these parts."""
-
-    shards: tuple[Shard, ...]
-    parts: tuple[Part, ...]
-    skip: int = 0
-
-    @property
-    def is_repack(self) -> bool:
-        """True where samples of several shards may meet in one tar, and so carry their shard's name."""
-        return self.parts[0].n_samples is not None
+# Where repacked tars keep members of no sample: WebDataset's readers pass over folders of such a name.
+NO_SAMPLE = "__no_sample__"
 
 
 @dataclass
@@ -51,49 +33,9 @@ class WrittenTar:
     name: str
     temporary: str
     n_samples: int = 0
-    n_cut: int = 0
+    n_cut: int = 0  # samples that the input ends inside of, before their first whole member
     n_bytes: int = 0
     damage: list[str] = field(default_factory=list)
-
-
-def plan_copies(shards: Iterable[Shard], n_kept: Mapping[str, int], repack: int | None) -> list[CopyTask]:
-    """One task for each input shard, or, with `repack`, one for all the output tars that begin in the same input shard.
-
-    So a shard is read at most twice, however small the output tars are, and no image is ever shuffled.
-
-    Args:
-        shards: The input, in order.
-        n_kept: Samples that stay, by shard name.
-        repack: Samples per output tar; None keeps the input's division.
-    """
-    ordered = list(shards)
-    if repack is None:
-        return [CopyTask((shard,), (Part(shard.name),)) for shard in ordered]
-    tasks: list[CopyTask] = []
-    total = sum(n_kept.get(shard.name, 0) for shard in ordered)
-    before = 0  # kept samples in the shards already passed
-    for place, shard in enumerate(ordered):
-        after = before + n_kept.get(shard.name, 0)
-        numbers = range(-(-before // repack), -(-after // repack))
-        if numbers:
-            end = min(numbers[-1] * repack + repack, total)
-            parts = tuple(Part(f"{n:06d}", min(repack, total - n * repack)) for n in numbers)
-            tasks.append(
-                CopyTask(_covering(ordered[place:], n_kept, end - before), parts, numbers[0] * repack - before)
-            )
-        before = after
-    return tasks
-
-
-def _covering(shards: list[Shard], n_kept: Mapping[str, int], n_samples: int) -> tuple[Shard, ...]:
-    """The first shards that hold `n_samples` kept samples together."""
-    chosen: list[Shard] = []
-    for shard in shards:
-        if n_samples <= 0:
-            break
-        chosen.append(shard)
-        n_samples -= n_kept.get(shard.name, 0)
-    return tuple(chosen)
 
 
 def copy_kept(
@@ -113,120 +55,134 @@ def copy_kept(
         read: Storage options of the input.
         write: Storage options of the output.
     """
-    with ExitStack() as open_files:
-        writer = _PartWriter(task, folder, write, open_files)
+    waiting = iter(task.parts)
+    n_begun = 0  # kept samples that began so far, the skipped ones among them
+    with ExitStack() as open_tars:
+        tar = open_tars.enter_context(_TarWriter(next(waiting), folder, write))
         for shard in task.shards:
-            stream = open_files.enter_context(storage.open_read(shard.url, read))
-            gone = removed.get(shard.name, frozenset())
-            current: str | None = None
             try:
-                for info in (tar := TarStream(stream)):
-                    split = split_name(info.name) if info.isreg() else None
-                    if split is not None and split[0] != current and (current := split[0]) not in gone:
-                        yield from writer.next_sample()
-                        if writer.is_done:
-                            break
-                    if split is None or current not in gone:
-                        writer.add(_renamed(info, shard.name) if task.is_repack else info, tar)
+                for info, stream, is_first in _kept_members(shard, removed.get(shard.name, frozenset()), read):
+                    n_begun += is_first
+                    if 0 < task.skip >= n_begun:
+                        continue
+                    if is_first and tar.is_full:
+                        yield tar.close()
+                        if (part := next(waiting, None)) is None:
+                            return
+                        tar = open_tars.enter_context(_TarWriter(part, folder, write))
+                    if is_first:
+                        tar.begin_sample()
+                    tar.copy(_renamed(info, shard.name) if task.is_repack else info, stream)
             except DamagedTarError as error:
-                writer.note_damage(f"{shard.url}: {error}")
-            if writer.is_done:
-                break
-        yield from writer.finish()
+                tar.written.damage.append(f"{shard.url}: {error}")
+        yield tar.close()
 
 
-class _PartWriter:
-    """The part that is being filled, and the ones after it."""
+def _kept_members(
+    shard: Shard, gone: frozenset[str], options: Mapping[str, Any]
+) -> Iterator[tuple[tarfile.TarInfo, TarStream, bool]]:
+    """The members of a shard that stay, and whether a sample begins with one.
 
-    def __init__(self, task: CopyTask, folder: str, options: Mapping[str, Any], open_files: ExitStack) -> None:
-        self._waiting = list(task.parts)
-        self._skip = task.skip
-        self._folder, self._options, self._open_files = folder, options, open_files
-        self._seen = 0  # kept samples begun in this part
-        self._is_empty_sample = False  # begun, and nothing of it written yet
-        self._part = self._waiting.pop(0)
-        self.is_done = False
-        self._open()
+    Links and folders are of no sample, but a link named like a removed sample leaves with it.
+    """
+    with storage.open_read(shard.url, options) as file:
+        stream = TarStream(file)
+        current: str | None = None
+        for info in stream:
+            key, _ = split_name(info.name) or (None, None)
+            is_first = key is not None and key != current and info.isreg()
+            if is_first:
+                current = key
+            if key not in gone:
+                yield info, stream, is_first
 
-    def next_sample(self) -> Iterator[WrittenTar]:
-        """Say that a kept sample begins; gives the part that is full, if it is."""
-        self._count_cut()
-        self._skipping = self._skip > 0
-        if self._skipping:
-            self._skip -= 1
-            return
-        if self._seen == self._part.n_samples:
-            yield self._close()
-            if not self._waiting:
-                self.is_done = True
-                return
-            self._part = self._waiting.pop(0)
-            self._open()
-        self._seen += 1
-        self._is_empty_sample = True
 
-    def add(self, info: tarfile.TarInfo, tar: TarStream) -> None:
-        """Copy one member; a member that is cut off is not begun."""
-        if self._skipping:
-            return
+class _TarWriter:
+    """One output tar under an attempt-unique name."""
+
+    def __init__(self, part: Part, folder: str, options: Mapping[str, Any]) -> None:
+        url = storage.join(folder, f"{part.name.replace('/', '__')}.{uuid.uuid4().hex}.tar")
+        self.written = WrittenTar(part.name, url)
+        self._n_samples, self._options = part.n_samples, options
+        self._n_begun = 0
+        self._is_in_tar = True  # the sample that was begun last
+        self._file = storage.open_write(url, options)
+        self._tar: Any = tarfile.open(fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def __enter__(self) -> _TarWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def is_full(self) -> bool:
+        """True where the next sample belongs to the next tar."""
+        return self._n_begun == self._n_samples
+
+    def begin_sample(self) -> None:
+        """Say that the next member is the first of a sample."""
+        self._n_begun += 1
+        self._is_in_tar = False
+
+    def copy(self, info: tarfile.TarInfo, stream: TarStream) -> None:
+        """Copy the member that `stream` stands at.
+
+        Raises:
+            DamagedTarError: the input ends inside of it; nothing of it was written.
+        """
         if not info.isreg():
             self._tar.addfile(info)
             return
-        with _spooled(info, tar) as data:
-            self._tar.addfile(info, data)
-        if self._is_empty_sample:
-            self._written.n_samples += 1
-            self._is_empty_sample = False
+        with _spooled(info, stream) as data:
+            self.add(info, data)
 
-    def note_damage(self, message: str) -> None:
-        """Remember what was wrong with the input of this part."""
-        self._written.damage.append(message)
+    def add(self, info: tarfile.TarInfo, data: IO[bytes]) -> None:
+        """Write a file from where `data` stands."""
+        self._tar.addfile(_as_plain_file(info), data)
+        self._tar.members.clear()  # else memory grows with the tar
+        if not self._is_in_tar:
+            self.written.n_samples += 1
+            self._is_in_tar = True
 
-    def finish(self) -> Iterator[WrittenTar]:
-        """The last part."""
-        if not self.is_done:
-            self._count_cut()
-            yield self._close()
-
-    def _count_cut(self) -> None:
-        self._written.n_cut += self._is_empty_sample
-        self._is_empty_sample = False
-
-    def _open(self) -> None:
-        url = storage.join(self._folder, f"{self._part.name.replace('/', '__')}.{uuid.uuid4().hex}.tar")
-        self._written = WrittenTar(self._part.name, url)
-        self._file = storage.open_write(url, self._options)
-        self._open_files.callback(self._file.close)
-        self._tar = tarfile.open(fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-        self._seen, self._skipping = 0, self._skip > 0
-
-    def _close(self) -> WrittenTar:
+    def close(self) -> WrittenTar:
+        """Write the end mark, and say what was written."""
         self._tar.close()
         self._file.close()
-        fs, path = storage.filesystem(self._written.temporary, self._options)
-        self._written.n_bytes = int(fs.size(path))
-        return self._written
+        self.written.n_cut = self._n_begun - self.written.n_samples
+        self.written.n_bytes = storage.size(self.written.temporary, self._options)
+        return self.written
 
 
 def _renamed(info: tarfile.TarInfo, shard_name: str) -> tarfile.TarInfo:
     """The member under its shard's name: the key becomes the old image_id, and keys of two shards never meet."""
-    info.name = f"{shard_name}/{info.name}"
-    info.pax_headers = {key: value for key, value in info.pax_headers.items() if key != "path"}
+    below = shard_name if split_name(info.name) else f"{NO_SAMPLE}/{shard_name}"
+    info.name = f"{below}/{info.name}"
+    if info.islnk():
+        info.linkname = f"{shard_name}/{info.linkname}"
+    info.pax_headers = {key: value for key, value in info.pax_headers.items() if key not in ("path", "linkpath")}
     return info
 
 
-def _spooled(info: tarfile.TarInfo, tar: TarStream) -> IO[bytes]:
+def _as_plain_file(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A sparse file is read with its holes filled, and must not be announced as sparse."""
+    if info.issparse():
+        info.type = tarfile.REGTYPE
+        own = ("GNU.sparse.", "size", "path")
+        info.pax_headers = {key: value for key, value in info.pax_headers.items() if not key.startswith(own)}
+    return info
+
+
+def _spooled(info: tarfile.TarInfo, stream: TarStream) -> IO[bytes]:
     """The whole member, read before anything is written: a header without its bytes would ruin the output."""
-    if info.size <= SPOOL_BYTES:
-        return io.BytesIO(tar.read(info))
-    spool = tempfile.TemporaryFile()  # noqa: SIM115  # given to the caller, who closes it
+    spool: IO[bytes] = io.BytesIO() if info.size <= SPOOL_BYTES else tempfile.TemporaryFile()  # noqa: SIM115
     try:
-        shutil.copyfileobj(tar.open(info), spool, 2**20)
-    except tarfile.ReadError as error:
+        stream.copy_to(spool, info)
+    except DamagedTarError:
         spool.close()
-        raise DamagedTarError(f"{error} in '{info.name}'") from None
-    if spool.tell() != info.size:
-        raise DamagedTarError(f"unexpected end of data in '{info.name}' after {spool.tell()} of {info.size} bytes")
+        raise
     spool.seek(0)
     return spool
 
@@ -235,15 +191,11 @@ def pack_files(
     part: str, files: Iterable[tuple[str, str]], folder: str, *, read: Mapping[str, Any], write: Mapping[str, Any]
 ) -> WrittenTar:
     """Loose files, given as (name in the tar, URL), as one tar."""
-    written = WrittenTar(part, storage.join(folder, f"{part}.{uuid.uuid4().hex}.tar"))
-    with storage.open_write(written.temporary, write) as file, tarfile.open(fileobj=file, mode="w|") as tar:
+    with _TarWriter(Part(part), folder, write) as tar:
         for name, url in files:
-            with storage.open_read(url, read) as source:
-                data = source.read()
             info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-            written.n_samples += 1
-    fs, path = storage.filesystem(written.temporary, write)
-    written.n_bytes = int(fs.size(path))
-    return written
+            info.size = storage.size(url, read)
+            tar.begin_sample()
+            with storage.open_read(url, read) as source:
+                tar.add(info, source)
+        return tar.close()

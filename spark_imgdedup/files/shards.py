@@ -10,19 +10,20 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from itertools import pairwise
 
 from spark_imgdedup.config import InputConfig
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import ConfigError, ShardError
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 
 # WebDataset's own rule: the key ends at the first dot of the base name; folders may hold dots. A hidden file
 # (".DS_Store", "._a.jpg") belongs to no sample.
 _MEMBER_NAME = re.compile(r"^((?:.*/|)[^./][^./]*)[.]([^/]*)$", re.DOTALL)
-# Members such as "__meta__" belong to no sample.
-_META_NAME = re.compile(r"(^|/)__[^/]*__($|/)")
+# Members such as "__meta__", and all below a folder of such a name, belong to no sample.
+_META_NAME = re.compile(r"__[^/]*__($|/)")
 
 
 @dataclass(frozen=True)
@@ -57,71 +58,12 @@ class Sample:
     members: list[Member] = field(default_factory=list)
 
 
-class DamagedTarError(Exception):
-    """A tar ends early or holds something that is no tar; what came before was read."""
-
-
-class _StrictTarInfo(tarfile.TarInfo):
-    """Headers that raise where tarfile would end the archive in silence."""
-
-    @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:  # type: ignore[override]
-        try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end-of-archive mark: a whole tar
-            raise
-        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise DamagedTarError("ends without its end-of-archive mark, so it may have been cut") from None
-        except tarfile.HeaderError as error:
-            raise DamagedTarError(f"{error} at byte {tarfile_.offset}") from None
-
-
-class TarStream:
-    """The members of a tar, front to back, without tarfile's habit of remembering each one."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        # Seeking skips unwanted bytes where the storage can; "r|" reads through them.
-        self._mode = "r:" if stream.seekable() else "r|"
-        self._tar: Any = None
-
-    def __iter__(self) -> Iterator[tarfile.TarInfo]:
-        try:
-            self._tar = tarfile.TarFile.open(fileobj=self._stream, mode=self._mode, tarinfo=_StrictTarInfo)  # type: ignore[call-overload]  # the stream is the caller's to close
-            while (info := self._tar.next()) is not None:
-                yield info
-                self._tar.members.clear()  # else memory grows with the tar
-        except (tarfile.TarError, EOFError) as error:
-            raise DamagedTarError(str(error)) from None
-
-    def read(self, info: tarfile.TarInfo) -> bytes:
-        """The bytes of the member that the iteration stands at.
-
-        Raises:
-            DamagedTarError: the tar ends inside of it.
-        """
-        file = self.open(info)
-        try:
-            data = file.read()
-        except tarfile.ReadError as error:
-            raise DamagedTarError(f"{error} in '{info.name}'") from None
-        if len(data) != info.size:  # tarfile's stream mode gives short data without a word
-            raise DamagedTarError(f"unexpected end of data in '{info.name}' after {len(data)} of {info.size} bytes")
-        return data
-
-    def open(self, info: tarfile.TarInfo) -> IO[bytes]:
-        """The member that the iteration stands at, as a file."""
-        file: IO[bytes] | None = self._tar.extractfile(info) if self._tar else None
-        if file is None:
-            raise ValueError(f"'{info.name}' is not a regular file of this tar")
-        return file
-
-
 def list_shards(config: InputConfig) -> list[Shard]:
     """The tars that input.path names, sorted by name.
 
     Raises:
         ConfigError: nothing is found, a list or glob has no input.root, or a tar lies outside of it.
+        ShardError: two tars have one name.
     """
     root = input_root(config)
     found = {f.url: f for path in config.paths for f in storage.list_files(path, ".tar", config.storage_options)}
@@ -130,14 +72,18 @@ def list_shards(config: InputConfig) -> list[Shard]:
             f"input.path: no .tar found in {', '.join(config.paths)}. Check the path, or set input.format."
         )
     shards = [Shard(f.url, name_below(root, f.url)[: -len(".tar")], f.n_bytes, f.stamp) for f in found.values()]
-    return sorted(shards, key=lambda shard: shard.name)
+    shards.sort(key=lambda shard: shard.name)
+    for one, other in pairwise(shards):
+        if one.name == other.name:  # "a.tar" beside "a.TAR"
+            raise ShardError(f"{one.url} and {other.url} would both be shard '{one.name}'. Rename one of them.")
+    return shards
 
 
 def input_root(config: InputConfig) -> str:
     """The folder below which names count: input.root, or the one folder given."""
     if config.root is not None:
         return storage.canonical(config.root)
-    if len(config.paths) > 1 or any(c in config.paths[0] for c in "*?["):
+    if len(config.paths) > 1 or storage.is_glob(config.paths[0]):
         raise ConfigError(
             "input.root is needed for a list or a glob: ids are paths below it, and must not depend on the list."
         )
@@ -157,9 +103,15 @@ def name_below(root: str, url: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """(key, suffix) of a member's name as WebDataset splits it, or None for a member of no sample."""
-    match = None if _META_NAME.search(name) else _MEMBER_NAME.match(name)
-    return (match[1], match[2]) if match else None
+    """(key, suffix) of a member's name as WebDataset splits it, or None for a member of no sample.
+
+    Bytes that are not UTF-8 become backslash escapes: a key travels through tables, a name does not.
+    """
+    match = None if _META_NAME.match(name) else _MEMBER_NAME.match(name)
+    if match is None:
+        return None
+    key, suffix = (part.encode("utf-8", "backslashreplace").decode() for part in match.groups())
+    return key, suffix
 
 
 def iter_samples(

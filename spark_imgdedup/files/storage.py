@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -53,6 +53,18 @@ def is_within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")
 
 
+def is_glob(url: str) -> bool:
+    """True where the URL holds a wildcard."""
+    return any(character in url for character in "*?[")
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder below which everything lies that a pattern may match; a URL without a wildcard is its own."""
+    parts = pattern.split("/")
+    wild = next((place for place, part in enumerate(parts) if is_glob(part)), len(parts))
+    return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else ".")
+
+
 def spark_path(url: str) -> str:
     """The URL as Spark's JVM spells it."""
     return canonical(url).replace("s3://", "s3a://", 1)
@@ -62,21 +74,30 @@ def list_files(url: str, suffix: str, options: Options | None = None) -> list[Fi
     """The files that a folder (recursively), a glob or a file's own URL names, sorted by URL.
 
     Hidden files, and folders that begin with "." or "_" (where Spark and its like keep their own), are left out.
+    Symbolic links are followed.
     """
     fs, path = filesystem(url, options)
+    base = path.rstrip("/")
     if fs.isfile(path):
         found = {path: fs.info(path)}
-    elif any(character in path for character in "*?["):
-        found = fs.glob(path, detail=True)
+    elif is_glob(path) and not fs.exists(path):
+        base = fixed_part(path)
+        found = dict(_follow(fs, fs.glob(path, detail=True)))
     else:
-        found = fs.find(path, detail=True)
-    base = path.rstrip("/") if path in found or not any(c in path for c in "*?[") else _fixed_part(path)
+        found = dict(_follow(fs, fs.find(path, detail=True)))
     files = [
         FileInfo(canonical(fs.unstrip_protocol(name)), int(info["size"]), _stamp(info))
         for name, info in found.items()
-        if info["type"] == "file" and name.lower().endswith(suffix) and not _is_hidden(name[len(base) :])
+        if name.lower().endswith(suffix) and not _is_hidden(name[len(base) :])
     ]
     return sorted(files, key=lambda file: file.url)
+
+
+def folder_names(url: str, options: Options | None = None) -> list[str]:
+    """Names of the folders directly below a folder; none where there is no such folder."""
+    fs, path = filesystem(url, options)
+    found = fs.ls(path, detail=True) if fs.isdir(path) else []
+    return sorted(posixpath.basename(info["name"].rstrip("/")) for info in found if fs.isdir(info["name"]))
 
 
 def open_read(url: str, options: Options | None = None) -> IO[bytes]:
@@ -118,6 +139,12 @@ def exists(url: str, options: Options | None = None) -> bool:
     return bool(fs.exists(path))
 
 
+def size(url: str, options: Options | None = None) -> int:
+    """Size of a file, in bytes."""
+    fs, path = filesystem(url, options)
+    return int(fs.size(path))
+
+
 def read_text(url: str, options: Options | None = None) -> str:
     """A small text file, whole.
 
@@ -130,7 +157,8 @@ def read_text(url: str, options: Options | None = None) -> str:
 
 def write_bytes(url: str, data: bytes, options: Options | None = None) -> None:
     """A small file, written under another name and then renamed: a reader sees all of it or nothing."""
-    temporary = f"{url}.{uuid.uuid4().hex}.tmp"
+    folder, name = posixpath.split(url)
+    temporary = join(folder, f".{name}.{uuid.uuid4().hex}.tmp")  # hidden: what a crash leaves is never listed
     with open_write(temporary, options) as file:
         file.write(data)
     move(temporary, url, options)
@@ -140,15 +168,24 @@ def _is_local(fs: AbstractFileSystem) -> bool:
     return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
+def _follow(
+    fs: AbstractFileSystem, found: Mapping[str, Mapping[str, Any]], above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The files among what a listing gave, with those behind its links; a link back to a folder `above` ends there."""
+    for name, info in found.items():
+        if info.get("islink") and fs.isdir(name):
+            folder, parent = os.path.realpath(name), os.path.realpath(posixpath.dirname(name))
+            if folder not in above and not f"{parent}/".startswith(f"{folder}/"):
+                yield from _follow(fs, fs.find(name, detail=True), above | {folder})
+        elif info.get("islink"):
+            yield name, fs.info(name)
+        elif info["type"] == "file":
+            yield name, info
+
+
 def _is_hidden(relative: str) -> bool:
     *folders, name = relative.split("/")
     return name.startswith(".") or any(folder.startswith((".", "_")) for folder in folders)
-
-
-def _fixed_part(pattern: str) -> str:
-    parts = pattern.split("/")
-    wild = next(i for i, part in enumerate(parts) if any(c in part for c in "*?["))
-    return "/".join(parts[:wild])
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

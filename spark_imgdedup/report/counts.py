@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Counts = dict[str, Any]
 
+# Of the damaged shards no more are named; all are counted.
+MOST_SHARDS_NAMED = 100
+
 
 def count_images(embeddings: DataFrame, config: Config) -> Counts:
     """samples, embedded, rejected by reason, image_bytes, damaged_shards (with what was wrong).
@@ -34,8 +37,9 @@ def count_images(embeddings: DataFrame, config: Config) -> Counts:
         .collect()
     )
     by_reason = {row["reason"]: int(row["n"]) for row in rows}
-    damaged = embeddings.where(F.col("rejected_because") == schemas.DAMAGED_SHARD).select("error").collect()
     n_damaged = by_reason.pop(schemas.DAMAGED_SHARD, 0)
+    errors = embeddings.where(F.col("rejected_because") == schemas.DAMAGED_SHARD).select("error").orderBy("error")
+    damaged = [row["error"] for row in errors.limit(MOST_SHARDS_NAMED).collect()] if n_damaged else []
     embedded = by_reason.pop("", 0)
     n_samples = embedded + sum(by_reason.values())
     if n_samples and by_reason.get("no_id", 0) == n_samples:
@@ -47,7 +51,7 @@ def count_images(embeddings: DataFrame, config: Config) -> Counts:
         "embedded": embedded,
         "rejected": dict(sorted(by_reason.items())),
         "image_bytes": sum(int(row["bytes"] or 0) for row in rows),
-        "damaged_shards": sorted(row["error"] for row in damaged)[:100],
+        "damaged_shards": damaged,
         "n_damaged_shards": n_damaged,
     }
 
@@ -56,40 +60,53 @@ def count_clusters(clusters: DataFrame) -> Counts:
     """rows, clusters, largest (rows of the largest), rejected by reason."""
     from pyspark.sql import functions as F
 
-    sizes = clusters.groupBy("cluster_id").count()
-    whole = sizes.where(F.col("cluster_id").isNotNull()).agg(F.count(F.lit(1)), F.max("count"), F.sum("count")).first()
-    rejected = clusters.where(F.col("cluster_id").isNull()).groupBy("rejected_because").count().collect()
-    n_clusters, largest, rows = (int(value or 0) for value in whole) if whole else (0, 0, 0)
-    return {
-        "rows": rows,
-        "clusters": n_clusters,
-        "largest": largest,
-        "rejected": {row["rejected_because"]: int(row["count"]) for row in rejected},
-    }
+    sizes = clusters.groupBy("rejected_because", "cluster_id").agg(F.count(F.lit(1)).alias("size"))
+    found = sizes.groupBy("rejected_because").agg(
+        F.count(F.lit(1)).alias("clusters"), F.max("size").alias("largest"), F.sum("size").alias("rows")
+    )
+    by_reason = {row["rejected_because"]: row for row in found.collect()}
+    whole = by_reason.pop(None, None)
+    counts = {name: int(whole[name]) if whole else 0 for name in ("rows", "clusters", "largest")}
+    return counts | {"rejected": {reason: int(row["rows"]) for reason, row in sorted(by_reason.items())}}
 
 
-def count_removals(samples: DataFrame, ids: DataFrame, removed: DataFrame) -> Counts:
-    """read, removed by reason, ids_given, ids_matched.
+def count_samples(index: DataFrame, ids: DataFrame) -> Counts:
+    """read, n_damaged_shards, ids_given, ids_matched, before anything is removed.
+
+    Args:
+        index: image_id, key of every sample, and a row without a key for each damaged shard.
+        ids: Distinct ids, in a column image_id.
 
     Raises:
         SchemaError: ids were given and none of them is in the dataset, so a wrong list or column was named.
     """
-    by_reason = {row["reason"]: int(row["count"]) for row in removed.groupBy("reason").count().collect()}
-    given = ids.count()
-    matched = samples.join(ids, "image_id", "left_semi").count()
+    from pyspark.sql import functions as F
+
+    samples = index.select("image_id", F.col("key").isNotNull().alias("is_sample"))
+    both = samples.join(ids.withColumn("is_listed", F.lit(True)), "image_id", "full_outer")
+    rows = both.groupBy("is_sample", "is_listed").count().collect()
+    n = {(row["is_sample"], row["is_listed"]): int(row["count"]) for row in rows}
+    matched = n.get((True, True), 0)
+    given = sum(count for (_, is_listed), count in n.items() if is_listed)
     if given and not matched:
-        own, theirs = samples.first(), ids.first()
+        own, theirs = index.where(schemas.IS_SAMPLE).first(), ids.first()
         raise SchemaError(
             f"remove: none of the {given} ids is in the dataset: they look like '{theirs[0] if theirs else ''}', the "
             f"dataset's like '{own['image_id'] if own else ''}'. Correct remove.ids_path, remove.id_field or "
             "input.root; nothing was removed."
         )
     return {
-        "read": samples.count(),
-        "removed": dict(sorted(by_reason.items())),
+        "read": matched + n.get((True, None), 0),
+        "n_damaged_shards": n.get((False, None), 0) + n.get((False, True), 0),
         "ids_given": given,
         "ids_matched": matched,
     }
+
+
+def count_removed(removed: DataFrame) -> dict[str, int]:
+    """Samples that leave, by reason."""
+    rows = removed.groupBy("reason").count().orderBy("reason").collect()
+    return {row["reason"]: int(row["count"]) for row in rows}
 
 
 def in_words(record: StepRecord) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Summary:
             yield f"seconds      {', '.join(f'{step} {seconds:.1f}' for step, seconds in self.seconds.items())}"
 
 
-def summarize(records: Mapping[str, StepRecord], config: Config) -> Summary:
+def summarize(records: Mapping[str, StepRecord]) -> Summary:
     """The summary of the steps that have run."""
     counts: dict[str, Mapping[str, Any]] = {step: record.counts for step, record in records.items()}
     embed, cluster, identify, remove = (counts.get(step, {}) for step in ("embed", "cluster", "identify", "remove"))
@@ -91,19 +92,42 @@ def summarize(records: Mapping[str, StepRecord], config: Config) -> Summary:
         bytes_before=remove.get("bytes_before"),
         bytes_after=remove.get("bytes_after"),
         seconds={step: record.seconds for step, record in records.items()},
-        output=config.output.path if remove else None,
+        output=remove.get("output"),
     )
 
 
-def write_report(tables: Tables, config: Config) -> Summary:
-    """Summarize what the steps recorded, and store it as <work_dir>/report/report.json."""
-    found = {step: tables.record(step) for step in STEPS_WITH_RECORDS}
-    records = {step: record for step, record in found.items() if record is not None}
-    summary = summarize(records, config)
+def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] = ()) -> Summary:
+    """Summarize what the steps recorded, and store it as <work_dir>/report/report.json.
+
+    Args:
+        tables: Where the records are.
+        config: Names the work_dir.
+        leave_out: Steps that this configuration does not take; records of theirs are from another one.
+
+    Raises:
+        SchemaError: no step has run in this work_dir.
+    """
+    found = {step: tables.record(step) for step in STEPS_WITH_RECORDS if step not in leave_out}
+    records = current_records({step: record for step, record in found.items() if record is not None})
+    if not records:
+        raise SchemaError(f"{config.work_dir}: no step has run there yet. Run spark-imgdedup run, or correct work_dir.")
+    summary = summarize(records)
     report = {"summary": asdict(summary), "steps": {step: asdict(record) for step, record in records.items()}}
     data = (json.dumps(report, indent=1) + "\n").encode()
     storage.write_bytes(storage.join(config.work_dir, "report", "report.json"), data)
     return summary
+
+
+def current_records(records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
+    """The records whose tables were made from the tables that are there now, in the order of the data."""
+    current: dict[str, StepRecord] = {}
+    for step in STEPS_WITH_RECORDS:
+        record = records.get(step)
+        if record is not None and all(
+            before in current and current[before].fingerprint == mark for before, mark in record.built_on.items()
+        ):
+            current[step] = record
+    return current
 
 
 def _rows_read(cluster: Mapping[str, Any]) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import CountsError
+from spark_imgdedup.errors import CountsError, ShardError
 from spark_imgdedup.files import publishing, storage
-from spark_imgdedup.files.shard_writer import plan_copies
+from spark_imgdedup.files.copy_plan import plan_copies
 from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
 from spark_imgdedup.stages.read import open_table, read_images
 from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, remove_images
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import Tables
 
 Counts = dict[str, Any]
+
+# What one cell of a DataFrame holds at most; a larger image stops the run instead of leaving the dataset unseen.
+LARGEST_CELL_BYTES = 2**31 - 1
 
 
 def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config: Config) -> Counts:
@@ -32,7 +36,13 @@ def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config
 
     Returns:
         written, cut (samples the input ends inside of), bytes_before, bytes_after, files.
+
+    Raises:
+        ConfigError: the output folder may not be written to.
+        ShardError: two samples of a shard have one key, so one could not be removed without the other.
     """
+    if config.input.format == "webdataset" and config.input.id_field is not None:
+        _require_unique_keys(samples)
     if config.output.format == "webdataset":
         return _write_tars(tables, samples, removed, config)
     return _write_rows(samples, removed, config)
@@ -41,17 +51,14 @@ def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config
 def _write_tars(tables: Tables, samples: DataFrame, removed: DataFrame, config: Config) -> Counts:
     path = publishing.output_path(config)
     folder = storage.join(path, publishing.TEMPORARY)
-    publishing.write_manifest(
-        path,
-        config,
-        "publishing",
-        (publishing.read_manifest(path, config.output.storage_options) or {}).get("files", []),
-    )
+    publishing.begin(path, config)
     kept = remove_images(samples, removed)
     if config.input.format == "images":
         tars = pack_images(kept, config, folder, kept.count())
     else:
-        n_kept = {row["shard"]: int(row["count"]) for row in kept.groupBy("shard").count().collect()}
+        # Only new divisions need the numbers: another pass over all samples.
+        sizes = kept.groupBy("shard").count().collect() if config.output.repack else []
+        n_kept = {row["shard"]: int(row["count"]) for row in sizes}
         tasks = plan_copies(list_shards(config.input), n_kept, config.output.repack)
         tars = copy_tars(removed, tasks, config, folder)
     rows = tables.write("kept", tars).collect()
@@ -67,19 +74,21 @@ def _write_tars(tables: Tables, samples: DataFrame, removed: DataFrame, config: 
 
 def _write_rows(samples: DataFrame, removed: DataFrame, config: Config) -> Counts:
     path, options = publishing.output_path(config), config.output.storage_options
+    publishing.begin(path, config)
     spark = samples.sparkSession
     rows = _kept_rows(samples, removed, config)
-    if config.output.format == "delta":
+    if config.output.format == "delta":  # its log publishes
         rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(storage.spark_path(path))
+        written = spark.read.format("delta").load(storage.spark_path(path)).count()
+        files = storage.list_files(path, ".parquet", options)
+        publishing.publish_files(path, {}, config)
     else:
-        temporary = f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+        temporary = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)
         rows.write.parquet(storage.spark_path(temporary))
-        storage.delete(path, options)
-        storage.move(temporary, path, options)
-    publishing.write_manifest(path, config, "complete", [])
-    written = spark.read.format(config.output.format).load(storage.spark_path(path)).count()
+        written = spark.read.parquet(storage.spark_path(temporary)).count()
+        files = storage.list_files(temporary, ".parquet", options)
+        publishing.publish_files(path, {posixpath.basename(file.url): file.url for file in files}, config)
     expected = remove_images(samples, removed).count()
-    files = storage.list_files(path, ".parquet", options)
     return {
         "written": written,
         "cut": expected - written,
@@ -101,10 +110,21 @@ def _kept_rows(samples: DataFrame, removed: DataFrame, config: Config) -> DataFr
             id_field="image_id",
         )
     if config.input.format == "images":
-        images = remove_images(read_images(spark, config), removed)
+        every_size = config.input.model_copy(update={"max_image_bytes": LARGEST_CELL_BYTES})
+        images = remove_images(read_images(spark, config.model_copy(update={"input": every_size})), removed)
         suffix = F.lower(F.regexp_extract("key", r"\.([^.]*)$", 1))
         return images.select("image_id", "shard", "key", F.create_map(suffix, "image").alias("members"))
     return read_kept(removed, list_shards(config.input), config)
+
+
+def _require_unique_keys(samples: DataFrame) -> None:
+    """Ids from a field say nothing about keys, by which samples are copied."""
+    twice = samples.groupBy("shard", "key").count().where("count > 1").orderBy("shard", "key").first()
+    if twice is not None:
+        raise ShardError(
+            f"shard '{twice['shard']}' holds {twice['count']} samples with the key '{twice['key']}'. Rename them, or "
+            "write that shard again with its samples' members side by side."
+        )
 
 
 def _input_bytes(config: Config) -> int:

@@ -25,8 +25,12 @@ def java_problem() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return f"Spark needs Java, and none was found {f'at {java}' if java else 'on PATH'}. {remedy}"
     version = re.search(r'version "(?:1\.)?(\d+)', said)
-    if version is None or int(version[1]) < OLDEST_JAVA:
-        return f"Spark needs Java {OLDEST_JAVA}, found {version[1] if version else said.strip()} at {java}. {remedy}"
+    if version is None:
+        return (
+            f"Spark needs Java {OLDEST_JAVA}, but {java} names no version; it said '{' '.join(said.split())}'. {remedy}"
+        )
+    if int(version[1]) < OLDEST_JAVA:
+        return f"Spark needs Java {OLDEST_JAVA}, found {version[1]} at {java}. {remedy}"
     return None
 
 

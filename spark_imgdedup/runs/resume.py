@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spark_imgdedup.config import Config
@@ -24,14 +24,7 @@ _NO_RESULT = {
     "pairwise": {"batch_size"},
     "output": {"storage_options"},
 }
-# Steps whose results each step builds on, and the sections it reads itself.
-_BUILDS_ON = {
-    "embed": (),
-    "cluster": ("embed",),
-    "pairwise": ("cluster",),
-    "identify": ("pairwise",),
-    "remove": ("identify",),
-}
+# The sections that each step reads.
 _SECTIONS = {
     "embed": ("input", "table", "embed"),
     "cluster": ("cluster", "table"),
@@ -40,48 +33,61 @@ _SECTIONS = {
     "remove": ("input", "remove", "output", "table"),
 }
 
+FileStamp = tuple[str, int, str]
 
-def fingerprint(step: str, config: Config) -> str:
-    """A short hash of all that decides the result of `step`: its settings, its input files, and the steps before it."""
-    before = _BUILDS_ON[step]
-    if step == "cluster" and config.own_embeddings:
-        before = ()
-    if step == "remove" and config.remove.ids_path is not None:
-        before = ()
+
+def steps_before(step: str, config: Config) -> tuple[str, ...]:
+    """The steps whose tables `step` reads."""
+    if step == "cluster":
+        return () if config.own_embeddings else ("embed",)
+    if step == "remove":
+        return () if config.remove.ids_path is not None else ("identify",)
+    return {"embed": (), "pairwise": ("cluster",), "identify": ("pairwise",)}[step]
+
+
+def fingerprint(step: str, config: Config, built_on: Mapping[str, str]) -> str:
+    """A short hash of all that decides the result of `step`.
+
+    Args:
+        step: Its name.
+        config: Its settings and input files count.
+        built_on: The fingerprints that the steps it reads from recorded with their tables. Not what `config` would
+            give them: a step run alone reads the tables that are there, whatever settings made them.
+
+    Raises:
+        ConfigError: the input is not there any more.
+    """
     parts = {
         "version": RESULT_VERSION,
         "settings": {name: _settings(config, name) for name in _SECTIONS[step]},
         "files": list(_input_files(step, config)),
-        "before": [fingerprint(name, config) for name in before],
+        "built_on": dict(built_on),
     }
-    return _hash(parts)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _settings(config: Config, section: str) -> Any:
     return getattr(config, section).model_dump(mode="json", exclude=_NO_RESULT.get(section))
 
 
-def _input_files(step: str, config: Config) -> Iterable[tuple[str, int, str]]:
+def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
     if step in ("embed", "remove") and config.input.path is not None:
         yield from _dataset_files(config)
     if step == "embed" and (path := _weights_path(config.embed.model)):
         yield from _files([path])
     if step == "cluster" and config.cluster.embeddings_path is not None:
         yield from _files([config.cluster.embeddings_path])
-    if step == "remove" and config.remove.ids_path is not None:
-        yield from _files(
-            [config.remove.ids_path] if isinstance(config.remove.ids_path, str) else config.remove.ids_path
-        )
+    if step == "remove" and (ids := config.remove.ids_path) is not None:
+        yield from _files([ids] if isinstance(ids, str) else ids)
 
 
-def _dataset_files(config: Config) -> Iterable[tuple[str, int, str]]:
+def _dataset_files(config: Config) -> Iterable[FileStamp]:
     if config.input.format == "webdataset":
         return ((shard.name, shard.n_bytes, shard.stamp) for shard in list_shards(config.input))
-    return _files(config.input.paths, config)
+    return _files(config.input.paths, config.input.storage_options)
 
 
-def _files(paths: Iterable[str], config: Config | None = None) -> Iterable[tuple[str, int, str]]:
-    options = config.input.storage_options if config else None
+def _files(paths: Iterable[str], options: Mapping[str, Any] | None = None) -> Iterable[FileStamp]:
     return ((file.url, file.n_bytes, file.stamp) for path in paths for file in storage.list_files(path, "", options))
 
 
@@ -91,7 +97,3 @@ def _weights_path(model: str) -> str | None:
         if model.startswith(prefix):
             return model.removeprefix(prefix)
     return model.partition("@")[2] or None
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+log = logging.getLogger(__name__)
+
+# With one of these set somebody else starts Spark: spark-submit (which opened a gateway), a Connect server, Databricks.
+_STARTED_ELSEWHERE = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
+# What the steps use (applyInArrow on groups) came with it.
+OLDEST_SPARK = 4
+
+
 def get_session(config: Config) -> SparkSession:
     """The active session, that of spark-submit, or a new local one with `config.spark` on top of our defaults.
 
@@ -23,31 +32,41 @@ def get_session(config: Config) -> SparkSession:
         ConfigError: PySpark or Java is missing or too old; says what to install.
     """
     try:
+        import pyspark
         from pyspark.sql import SparkSession
     except ModuleNotFoundError:
         raise ConfigError(
             "PySpark is not installed. Run `pip install 'spark-imgdedup[local]'`, or use spark-submit."
         ) from None
+    if int(pyspark.__version__.partition(".")[0]) < OLDEST_SPARK:
+        raise ConfigError(f"Spark {OLDEST_SPARK} or newer is needed, found {pyspark.__version__}. Use a newer cluster.")
 
     active = SparkSession.getActiveSession()
     if active is not None:
+        _warn_of_ignored(active, config)
         return active
     builder = SparkSession.builder.appName("spark-imgdedup")
-    # spark-submit opened a gateway, and Connect has a server: both bring settings of their own.
-    if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
-        if "spark.remote" not in config.spark and (problem := java_problem()):
-            raise ConfigError(problem)
-        os.environ.setdefault(
-            "PYSPARK_PYTHON", sys.executable
-        )  # else workers take whichever python3 comes first on PATH
-        for key, value in _local_settings(config).items():
-            builder = builder.config(key, value)
-    for key, value in config.spark.items():
+    if any(name in os.environ for name in _STARTED_ELSEWHERE):
+        session = builder.getOrCreate()
+        _warn_of_ignored(session, config)
+        return session
+    settings = config.spark if "spark.remote" in config.spark else {**_local_settings(config), **config.spark}
+    for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
 
 
+def _warn_of_ignored(session: SparkSession, config: Config) -> None:
+    ignored = [key for key, value in config.spark.items() if session.conf.get(key, None) != value]
+    if ignored:
+        log.warning("the Spark session was started elsewhere, so these settings are not used: %s", ", ".join(ignored))
+
+
 def _local_settings(config: Config) -> dict[str, str]:
+    if problem := java_problem():
+        raise ConfigError(problem)
+    # Else workers take whichever python3 comes first on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     cores = os.cpu_count() or 1
     settings = {
         "spark.master": f"local[{cores}]",
@@ -59,9 +78,7 @@ def _local_settings(config: Config) -> dict[str, str]:
         # Spark's own start-up chatter would bury the lines that say what a run does.
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
     }
-    if "delta" in (config.table.format, config.output.format):
-        settings |= delta_settings()
-    return {key: value for key, value in settings.items() if "spark.remote" not in config.spark}
+    return settings | (delta_settings() if "delta" in (config.table.format, config.output.format) else {})
 
 
 def delta_settings() -> dict[str, str]:
@@ -80,4 +97,6 @@ def delta_settings() -> dict[str, str]:
         "spark.jars.packages": f"io.delta:delta-spark_4.1_2.13:{version}",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        # Delta reads its log in 50 tasks, which for a local log of ten lines take longer than the work.
+        "spark.databricks.delta.snapshotPartitions": "2",
     }

@@ -1,8 +1,8 @@
 """The tables between the steps, and what each step recorded when it was done.
 
-A step's record is written after its tables and taken away before they are touched again: a table whose record is
-missing was not finished. It holds the fingerprint of the settings and inputs that made them, by which an unchanged
-step is skipped.
+A step's record is written after its tables and taken away before the first of them is touched again: a table whose
+record is missing was not finished. It holds the fingerprint of the settings and inputs that made them, by which an
+unchanged step is skipped.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from typing import TYPE_CHECKING, Any
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage
+from spark_imgdedup.runs.session import get_session
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
-# Which step writes which table.
-WRITTEN_BY = {
-    "embeddings": "embed",
-    "centroids": "cluster",
-    "clusters": "cluster",
-    "similarities": "pairwise",
-    "duplicates": "identify",
+# The tables that each step leaves behind.
+TABLES_OF = {
+    "embed": ("embeddings",),
+    "cluster": ("centroids", "clusters"),
+    "pairwise": ("similarities",),
+    "identify": ("duplicates",),
+    "remove": ("removed",),
+}
+# index and kept are made where they are needed: by other inputs, and for tars.
+WRITTEN_BY = {table: step for step, tables in TABLES_OF.items() for table in tables} | {
     "index": "remove",
-    "removed": "remove",
     "kept": "remove",
 }
 
@@ -40,19 +44,35 @@ class StepRecord:
     fingerprint: str
     seconds: float
     counts: Mapping[str, Any] = field(default_factory=dict)
+    built_on: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the steps whose tables it read
     version: str = ""
 
 
 class Tables:
-    """Reads and writes the tables below `work_dir` as Parquet or Delta."""
+    """Reads and writes the tables below `work_dir` as Parquet or Delta.
 
-    def __init__(self, spark: SparkSession, config: Config) -> None:
-        self.spark = spark
+    Args:
+        spark: A session; None gets one when a table is first touched, so that a run with nothing to do needs no Spark.
+        config: `work_dir` and `table` count, and `spark` for a new session.
+    """
+
+    def __init__(self, spark: SparkSession | None, config: Config) -> None:
+        self._spark = spark
         self.config = config
 
+    @property
+    def spark(self) -> SparkSession:
+        """The session.
+
+        Raises:
+            ConfigError: PySpark or Java is missing.
+        """
+        self._spark = self._spark or get_session(self.config)
+        return self._spark
+
     def path(self, name: str) -> str:
-        """Where a table lies."""
-        return storage.join(self.config.work_dir, name)
+        """Where a table lies, in full: a worker's current folder is another one."""
+        return storage.join(storage.canonical(self.config.work_dir), name)
 
     def read(self, name: str) -> DataFrame:
         """A finished table.
@@ -65,7 +85,7 @@ class Tables:
             raise SchemaError(
                 f"{self.path(name)}: no such table. Run step '{step}' first: spark-imgdedup {step} --config …"
             )
-        return self.spark.read.format(self.config.table.format).load(storage.spark_path(self.path(name)))
+        return self._load(name)
 
     def has(self, name: str) -> bool:
         """True where the table and the record of its step are there."""
@@ -73,52 +93,65 @@ class Tables:
 
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Store `df` in place of an older table, and give it back as it is read from there."""
+        self._forget(WRITTEN_BY[name])
         writer = df.write.format(self.config.table.format).mode("overwrite")
         if self.config.table.format == "delta":
             writer = writer.option("overwriteSchema", "true")
         writer.save(storage.spark_path(self.path(name)))
-        return self.spark.read.format(self.config.table.format).load(storage.spark_path(self.path(name)))
+        return self._load(name, df.schema)
 
     def write_array(self, name: str, array: Any, about: Mapping[str, Any]) -> artifacts.Artifact:
         """Store an array that every worker will need."""
+        self._forget(WRITTEN_BY[name])
         return artifacts.save(self.path(name), array, about)
 
     def record(self, step: str) -> StepRecord | None:
-        """What a step said when it was done, or None."""
+        """What a step said when it was done; None if it was not, or if another version of the package said it."""
         try:
             return StepRecord(**json.loads(storage.read_text(self._record_path(step))))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):
             return None
-
-    def begin(self, step: str) -> None:
-        """Say that the tables of `step` are about to change."""
-        storage.delete(self._record_path(step))
 
     def finish(self, record: StepRecord) -> None:
         """Say that the tables of a step are complete."""
         storage.write_bytes(self._record_path(record.step), (json.dumps(asdict(record), indent=1) + "\n").encode())
+
+    def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
+        reader = self.spark.read.format(self.config.table.format)
+        if schema is not None and self.config.table.format == "parquet":
+            reader = reader.schema(schema)  # else Spark runs a job to find it in the files
+        return reader.load(storage.spark_path(self.path(name)))
+
+    def _forget(self, step: str) -> None:
+        storage.delete(self._record_path(step))
 
     def _record_path(self, step: str) -> str:
         return storage.join(self.config.work_dir, "_steps", f"{step}.json")
 
 
 def require_unique_ids(df: DataFrame, id_column: str) -> None:
-    """Stop the run where two rows have one id: removing one would remove the other.
+    """Stop the run where two rows have one id (removing one would remove the other), or a row has none.
 
     Raises:
         ShardError: with the first few of them and where they come from.
     """
     from pyspark.sql import functions as F
 
-    has_place = {"shard", "key"} <= set(df.columns)
-    place = F.concat_ws(" : ", "shard", "key") if has_place else F.col(id_column).cast("string")
-    twice = df.groupBy(id_column).agg(F.count(F.lit(1)).alias("n"), F.collect_list(place).alias("places"))
-    found = twice.where("n > 1").orderBy(id_column).limit(3).collect()
-    if found:
-        named = "; ".join(
-            f"'{row[id_column]}' from {', '.join(str(place) for place in sorted(row['places'])[:4])}" for row in found
-        )
-        raise ShardError(
-            f"Ids must be unique, but at least {len(found)} occur more than once: {named}. Rename a shard or key, "
-            "or set input.id_field (cluster.id_field) to a field that is unique."
-        )
+    found = df.groupBy(id_column).count().where((F.col("count") > 1) | F.col(id_column).isNull())
+    ids = [row[id_column] for row in found.orderBy(id_column).limit(3).collect()]
+    if not ids:
+        return
+    if ids[0] is None:
+        raise ShardError(f"Every row needs an id, but column '{id_column}' has rows without. Leave them out.")
+    place = (
+        F.concat_ws(" : ", "shard", "key") if {"shard", "key"} <= set(df.columns) else F.col(id_column).cast("string")
+    )
+    rows = df.where(F.col(id_column).isin(ids)).select(id_column, place.alias("place")).collect()
+    named = "; ".join(
+        f"'{one}' from {', '.join(sorted(str(row['place']) for row in rows if row[id_column] == one)[:4])}"
+        for one in ids
+    )
+    raise ShardError(
+        f"Ids must be unique, but at least {len(ids)} occur more than once: {named}. Rename a shard or key, "
+        "or set input.id_field (cluster.id_field) to a field that is unique."
+    )

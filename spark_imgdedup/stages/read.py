@@ -6,7 +6,9 @@ that decodes it. Both go through the same samples.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,17 +18,17 @@ from spark_imgdedup.config import Config, InputConfig
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.shards import (
-    DamagedTarError,
+    IMAGE_SUFFIXES,
     Member,
     Sample,
     Shard,
-    TarStream,
     choose_image,
     input_root,
     iter_samples,
     list_shards,
     sample_id,
 )
+from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
 
 if TYPE_CHECKING:
@@ -160,12 +162,10 @@ def _read_loose_images(spark: SparkSession, config: InputConfig) -> DataFrame:
     from pyspark.sql import functions as F
 
     root = input_root(config)
-    patterns = (
-        "{"
-        + ",".join(f"*.{s},*.{s.upper()}" for s in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
-        + "}"
-    )
-    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", patterns)
+    _require_visible(config)
+    in_any_case = ("".join(f"[{c}{c.upper()}]" for c in suffix) for suffix in sorted(IMAGE_SUFFIXES))
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    reader = reader.option("pathGlobFilter", f"*.{{{','.join(in_any_case)}}}")
     files = reader.load([storage.spark_path(path) for path in config.paths])
     # Two reads: a filter on length is pushed down, so an over-large file is never opened.
     small = files.where(F.col("length") <= config.max_image_bytes).select("path", "length", "content")
@@ -188,19 +188,33 @@ def _read_loose_images(spark: SparkSession, config: InputConfig) -> DataFrame:
     )
 
 
+def _require_visible(config: InputConfig) -> None:
+    """Spark's file readers pass over names that begin with an underscore, such as a camera's _MG_0001.JPG."""
+    suffixes = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
+    for path in config.paths:
+        for file in storage.list_files(path, "", config.storage_options):
+            name = posixpath.basename(file.url)
+            if name.startswith("_") and name.lower().endswith(suffixes):
+                raise ConfigError(
+                    f"input.path: {file.url}: Spark does not see files whose names begin with '_'. Rename them, or "
+                    "pack the images into tars and set input.format=webdataset."
+                )
+
+
 def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
     from pyspark.sql import functions as F
 
     table = open_table(spark, config.paths)
     id_field = config.id_field or "image_id"
     schemas.require(table, {id_field: None, config.image_column: "binary"}, stage="embed")
-    own = [c for c in table.columns if c not in ("image_id", "shard", "key", "image", "rejected_because", "error")]
+    ours = ("image_id", "shard", "key", "image", "rejected_because", "error", config.image_column)
+    own = [name for name in table.columns if name not in ours]
     shard = F.col("shard").cast("string") if "shard" in table.columns else F.lit(None).cast("string")
-    key = F.col("key").cast("string") if "key" in table.columns else F.col(id_field).cast("string")
+    key = F.col("key" if "key" in table.columns else id_field).cast("string")
     return table.select(
         F.col(id_field).cast("string").alias("image_id"),
         shard.alias("shard"),
-        key.alias("key"),
+        F.coalesce(key, F.lit("")).alias("key"),  # a null key would say "damaged shard"; a null id is refused later
         F.col(config.image_column).alias("image"),
         F.when(F.col(config.image_column).isNull(), F.lit("no_image")).alias("rejected_because"),
         F.lit(None).cast("string").alias("error"),
@@ -215,11 +229,19 @@ def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:
         ConfigError: there is nothing at a path.
     """
     for path in paths:
-        if not any(c in path for c in "*?[") and not storage.exists(path):
+        if not storage.is_glob(path) and not storage.exists(path):
             raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
     deltas = [storage.exists(storage.join(path, "_delta_log")) for path in paths]
     if all(deltas) and len(paths) == 1:
         return spark.read.format("delta").load(storage.spark_path(paths[0]))
     if any(deltas):
         raise ConfigError(f"{', '.join(paths)}: several paths must all be Parquet; give one Delta table at a time.")
-    return spark.read.option("recursiveFileLookup", "true").parquet(*[storage.spark_path(path) for path in paths])
+    tables = [_open_parquet(spark, path) for path in paths]
+    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), tables)
+
+
+def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
+    # Spark searches folders or reads columns from their names (year=2024), never both.
+    has_partitions = any("=" in name for name in storage.folder_names(path))
+    reader = spark.read.option("recursiveFileLookup", str(not has_partitions).lower())
+    return reader.parquet(storage.spark_path(path))

@@ -11,17 +11,17 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
-from spark_imgdedup.files.shard_writer import CopyTask, WrittenTar, copy_kept, pack_files
+from spark_imgdedup.files.copy_plan import CopyTask
+from spark_imgdedup.files.shard_writer import WrittenTar, copy_kept, pack_files
 from spark_imgdedup.files.shards import (
-    DamagedTarError,
     Member,
     Shard,
-    TarStream,
     input_root,
     iter_samples,
     sample_id,
     split_name,
 )
+from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.stages.read import BATCH_BYTES
 
 if TYPE_CHECKING:
@@ -114,23 +114,21 @@ def read_kept(removed: DataFrame, shards: list[Shard], config: Config) -> DataFr
 
 
 def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> DataFrame:
-    """(task, shard, keys to leave out), each task in a partition of its own. Only keys travel, never images."""
+    """(task, its shards with the keys to leave out), a row and a partition each. Only keys travel, never images."""
     from pyspark.sql import functions as F
 
     reads = [(number, shard.name) for number, shards in enumerate(shards_by_task) for shard in shards]
     keys = removed.groupBy("shard").agg(F.collect_list("key").alias("keys"))
     work = removed.sparkSession.createDataFrame(reads, "task int, shard string").join(keys, "shard", "left")
+    by_task = work.groupBy("task").agg(F.collect_list(F.struct("shard", "keys")).alias("reads"))
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
-    placed = work.repartitionByRange(max(1, len(shards_by_task)), "task")
-    return placed.sortWithinPartitions("task", "shard").select("task", "shard", "keys")
+    return by_task.repartitionByRange(len(shards_by_task), "task")
 
 
 def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, frozenset[str]]]]:
-    gone: dict[int, dict[str, frozenset[str]]] = {}
     for batch in batches:
-        for number, shard, names in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            gone.setdefault(number, {})[shard] = frozenset(names or ())
-    yield from sorted(gone.items())
+        for number, reads in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield number, {each["shard"]: frozenset(each["keys"] or ()) for each in reads}
 
 
 def _member_batches(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[pa.RecordBatch]:
@@ -180,29 +178,43 @@ def _members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.Rec
 
 
 def pack_images(kept: DataFrame, config: Config, folder: str, n_kept: int) -> DataFrame:
-    """Loose image files as tars of `output.repack` (default 1,000) samples, in the order of their ids."""
+    """Loose image files as tars of `output.repack` (default 1,000) samples, in the order of their ids.
+
+    A key is the path without its extension, or, where that is another image's too or holds a dot, the whole path with
+    its dots escaped: WebDataset ends a key at the first dot, and would make one sample of a.1.jpg and a.2.jpg.
+    """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
     per_tar = config.output.repack or DEFAULT_SAMPLES_PER_TAR
     root = input_root(config.input)
     place = F.row_number().over(Window.orderBy("image_id")) - 1
-    numbered = kept.select("image_id").withColumn("part", F.floor(place / per_tar).cast("int"))
-    n_parts = max(1, -(-n_kept // per_tar))
-    placed = (
-        numbered.repartitionByRange(n_parts, "part").sortWithinPartitions("part", "image_id").select("part", "image_id")
+    stem = F.regexp_replace("image_id", r"\.[^./]*$", "")
+    numbered = kept.select(
+        F.floor(place / per_tar).cast("int").alias("part"),
+        "image_id",
+        (F.count(F.lit(1)).over(Window.partitionBy(stem)) > 1).alias("is_twin"),
     )
+    n_parts = max(1, -(-n_kept // per_tar))
+    placed = numbered.repartitionByRange(n_parts, "part").sortWithinPartitions("part", "image_id")
     read, write = config.input.storage_options, config.output.storage_options
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         parts: dict[int, list[tuple[str, str]]] = {}
         for batch in batches:
-            for part, name in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                parts.setdefault(part, []).append((name, storage.join(root, name)))
+            for part, name, is_twin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                parts.setdefault(part, []).append((_tar_name(name, is_twin=is_twin), storage.join(root, name)))
         for part, files in sorted(parts.items()):
             yield _kept_batch([pack_files(f"{part:06d}", files, folder, read=read, write=write)])
 
     return placed.mapInArrow(pack, schemas.KEPT)
+
+
+def _tar_name(name: str, *, is_twin: bool) -> str:
+    folder, slash, base = name.replace("%", "%25").rpartition("/")
+    if is_twin or base.count(".") != 1:
+        base = f"{base.replace('.', '%2E')}.{base.rpartition('.')[2]}"
+    return folder + slash + base
 
 
 def _kept_batch(tars: list[WrittenTar]) -> pa.RecordBatch:

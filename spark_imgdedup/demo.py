@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config, InputConfig, OutputConfig
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.truth import score_run
-
-if TYPE_CHECKING:
-    from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.runs.tables import Tables
 
 
 def sample_shards() -> Path:
@@ -39,17 +37,12 @@ def demo_config(out: Path) -> Config:
 
 def run_demo(out: Path, *, force: bool = False) -> Iterator[str]:
     """Run the flow and give the lines to print."""
-    from spark_imgdedup.pipeline import run
-    from spark_imgdedup.runs.session import get_session
-    from spark_imgdedup.runs.tables import Tables
-
     config = demo_config(out)
-    spark = get_session(config)
-    summary = run(config, spark, force=force)
+    summary = run(config, force=force)
     yield ""
     yield from summary.lines()
     yield ""
-    yield from _score(Tables(spark, config))
+    yield from _score(Tables(None, config))
 
 
 def _score(tables: Tables) -> Iterator[str]:

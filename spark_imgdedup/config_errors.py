@@ -1,0 +1,52 @@
+"""Pydantic's report of wrong settings in words that name the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+
+def explain(error: ValidationError, keys: Sequence[str]) -> Iterator[str]:
+    """Each mistake once: its key, what is wrong, and the value unless it may be a secret.
+
+    Args:
+        error: What pydantic found.
+        keys: Every key there is, with dots.
+    """
+    known = {part for key in keys for part in key.split(".")}
+    explained: set[str] = set()
+    for problem in error.errors():
+        if problem["type"] == "extra_forbidden":
+            yield _explain_unknown(".".join(str(part) for part in problem["loc"]), keys)
+            continue
+        name = ".".join(str(part) for part in problem["loc"] if part in known)
+        if name in explained:  # a union reports once for each of its members
+            continue
+        explained.add(name)
+        words = [
+            other["ctx"]["expected"]
+            for other in error.errors()
+            if other["type"] == "literal_error" and other["loc"][: name.count(".") + 1] == tuple(name.split("."))
+        ]
+        alternative = f" or {words[0]}" if words and problem["type"] != "literal_error" else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        yield f"{name}: {message}{alternative}, got {_shown(name, problem['input'], keys)}."
+
+
+def _explain_unknown(name: str, keys: Sequence[str]) -> str:
+    """A key that is right but for its section is named there; else the nearest in spelling."""
+    last = name.rpartition(".")[2]
+    nearest = [key for key in keys if key.rpartition(".")[2] == last] or difflib.get_close_matches(
+        name, [*keys, *(key.partition(".")[0] for key in keys)], n=1, cutoff=0.5
+    )
+    hint = f"Did you mean {' or '.join(map(repr, nearest))}?" if nearest else "`spark-imgdedup config` lists all keys."
+    return f"unknown key '{name}'. {hint}"
+
+
+def _shown(name: str, value: Any, keys: Sequence[str]) -> str:
+    """The value as an error may show it: a section, or what is near a secret, by its type only."""
+    is_open = name in keys and name != "spark" and not name.endswith("storage_options")
+    return repr(value) if is_open else type(value).__name__

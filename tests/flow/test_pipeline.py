@@ -1,0 +1,399 @@
+"""The whole flow on tiny tars: what a run counts, writes, skips, does again and refuses.
+
+One finished run is made once and copied for each test that changes something: settings name it by relative paths.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.errors import ConfigError, SchemaError, ShardError
+from spark_imgdedup.pipeline import plan_steps, resolve_eps, run
+from spark_imgdedup.runs.tables import Tables
+from tests.tars import encoded, jpeg, make_tar, members_of, png, tar_bytes
+
+STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
+# Samples that can be read: 7, of them an exact copy and one in another format; without an image: 2; cut: 1.
+CAPTION = b"a caption"
+
+
+def write_shards(folder):
+    make_tar(folder / "a.tar", [("0.jpg", jpeg(1)), ("0.txt", CAPTION), ("1.jpg", jpeg(2)), ("2.jpg", jpeg(3))])
+    make_tar(
+        folder / "sub/b.tar",
+        [
+            ("0.jpg", jpeg(1)),  # an exact copy of a/0
+            ("1.png", encoded("PNG", 2)),  # a/1 in another format
+            ("2.jpg", b"not a picture"),
+            ("3.txt", CAPTION),  # no image
+        ],
+    )
+    # Two samples, and a third that the shard ends in.
+    whole = tar_bytes([("0.png", png(4)), ("1.png", png(5)), ("2.png", png(6, (64, 64)))])
+    (folder / "cut.tar").write_bytes(whole[: -2 * 1024])
+
+
+def settings(**sections):
+    merged = {
+        "input": {"path": "data"},
+        "output": {"path": "out"},
+        "work_dir": "work",
+        "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
+        "cluster": {"n_clusters": 1},
+        "identify": {"eps": 0.01},
+    }
+    for name, section in sections.items():
+        merged[name] = merged[name] | section if isinstance(section, dict) and name in merged else section
+    return parse_config(merged)
+
+
+@pytest.fixture(scope="session")
+def first_run(_session, tmp_path_factory):
+    """The folder and the summary of a finished run."""
+    folder = tmp_path_factory.mktemp("flow")
+    write_shards(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        summary = run(settings(), _session)
+    return folder, summary
+
+
+@pytest.fixture
+def finished(first_run, tmp_path, monkeypatch):
+    """A copy of the finished run, with its times, to work in."""
+    folder, _ = first_run
+    for part in ("data", "work", "out"):
+        shutil.copytree(folder / part, tmp_path / part, copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path)
+    # The output's manifest names its source by its full path.
+    manifest = tmp_path / "out/_spark_imgdedup.json"
+    manifest.write_text(manifest.read_text().replace(str(folder), str(tmp_path)))
+    return tmp_path
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A folder with shards in which nothing has run."""
+    write_shards(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def steps_done(caplog, *arguments, **options):
+    """The steps that a run took and those that it skipped, by its own log."""
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    run(*arguments, **options)
+    skipped = [line.split(":")[0] for line in caplog.messages if ": unchanged since the last run, skipped" in line]
+    records = [line.split(":")[0] for line in caplog.messages if line.split(":")[0] in STEPS]
+    return [step for step in STEPS if step in records and step not in skipped], skipped
+
+
+def files_of(folder):
+    """Contents and times of all files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def record_of(folder, step):
+    return json.loads((folder / f"work/_steps/{step}.json").read_text())
+
+
+def test_the_counts_of_a_run_add_up(first_run):
+    _, summary = first_run
+
+    assert summary.read == 10
+    assert summary.unreadable == {"no_image": 1, "unreadable": 2}  # the third is the sample that the shard ends in
+    assert summary.duplicates == 2
+    assert summary.removed == {"duplicate": 2}
+    assert (summary.kept, summary.cut) == (7, 1)
+    assert summary.kept + summary.cut + sum(summary.removed.values()) == summary.read
+    assert len(summary.damaged_shards) == 1
+    assert "cut.tar" in summary.damaged_shards[0]
+
+
+def test_report_json_says_what_the_summary_says(first_run):
+    folder, summary = first_run
+    report = json.loads((folder / "work/report/report.json").read_text())
+
+    assert list(report["steps"]) == list(STEPS)
+    for name in ("read", "kept", "cut", "duplicates", "removed", "unreadable", "eps", "clusters", "output"):
+        assert report["summary"][name] == getattr(summary, name), name
+    assert report["steps"]["remove"]["counts"]["bytes_before"] == sum(
+        path.stat().st_size for path in (folder / "data").rglob("*.tar")
+    )
+
+
+def test_one_of_each_pair_is_left_with_its_sidecars_and_all_that_could_not_be_read(first_run):
+    folder, _ = first_run
+    kept = {
+        f"{path.relative_to(folder / 'out').as_posix()}:{name}": data
+        for path in (folder / "out").rglob("*.tar")
+        for name, data in members_of(path)
+    }
+
+    assert ("a.tar:0.jpg" in kept) + ("sub/b.tar:0.jpg" in kept) == 1
+    assert ("a.tar:1.jpg" in kept) + ("sub/b.tar:1.png" in kept) == 1
+    assert ("a.tar:0.txt" in kept) == ("a.tar:0.jpg" in kept)
+    assert kept["sub/b.tar:2.jpg"] == b"not a picture"
+    assert kept["sub/b.tar:3.txt"] == CAPTION
+    assert [name for name in kept if name.startswith("cut.tar")] == ["cut.tar:0.png", "cut.tar:1.png"]
+
+
+def test_the_settings_of_a_run_lie_beside_its_tables(first_run):
+    folder, _ = first_run
+
+    assert "eps: 0.01" in (folder / "work/config.yaml").read_text()
+
+
+def test_a_second_run_skips_every_step_and_touches_nothing(spark, finished, caplog):
+    tables, output = files_of(finished / "work/embeddings"), files_of(finished / "out")
+
+    assert steps_done(caplog, settings(), spark) == ([], list(STEPS))
+    assert files_of(finished / "work/embeddings") == tables
+    assert files_of(finished / "out") == output
+
+
+def test_a_run_with_nothing_to_do_needs_no_spark(finished, monkeypatch):
+    monkeypatch.setattr("spark_imgdedup.runs.tables.get_session", None)
+
+    assert run(settings()).kept == 7
+
+
+def test_a_new_eps_runs_identify_and_remove_again(spark, finished, caplog):
+    again = steps_done(caplog, settings(identify={"eps": 0}), spark)
+
+    assert again == (["identify", "remove"], ["embed", "cluster", "pairwise"])
+    assert record_of(finished, "identify")["counts"] == {"eps": 0.0, "duplicates": 1}
+    assert record_of(finished, "remove")["counts"]["written"] == 8
+
+
+def test_sizes_that_change_no_result_run_nothing_again(spark, finished, caplog):
+    config = settings(
+        embed={"batch_size": 2, "decode_threads": 1, "device": "cpu"},
+        pairwise={"batch_size": 3},
+        input={"storage_options": {"auto_mkdir": True}},
+    )
+
+    assert steps_done(caplog, config, spark) == ([], list(STEPS))
+
+
+@pytest.mark.parametrize("change", ["added", "changed"])
+def test_another_input_runs_every_step_again(spark, finished, caplog, change):
+    make_tar(finished / ("data/new.tar" if change == "added" else "data/a.tar"), [("9.jpg", jpeg(9))])
+
+    assert steps_done(caplog, settings(), spark) == (list(STEPS), [])
+    assert record_of(finished, "remove")["counts"]["read"] == (11 if change == "added" else 8)
+
+
+def test_force_runs_every_step_again_to_the_same_bytes(spark, finished, caplog):
+    before = {name: data for name, (data, _) in files_of(finished / "out").items()}
+
+    assert steps_done(caplog, settings(), spark, force=True) == (list(STEPS), [])
+    assert {name: data for name, (data, _) in files_of(finished / "out").items()} == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_was_interrupted_is_done_again(spark, finished, caplog, step):
+    table = {"embed": "embeddings", "cluster": "clusters", "pairwise": "similarities", "identify": "duplicates"}
+    (finished / f"work/_steps/{step}.json").unlink()
+    half = finished / "work" / table.get(step, "removed")
+    next(half.glob("*.parquet")).unlink()
+
+    assert steps_done(caplog, settings(), spark)[0] == [step]
+    assert run(settings(), spark).kept == 7
+
+
+@pytest.mark.parametrize("lost", ["work/similarities", "work/centroids", "out", "out/a.tar"])
+def test_what_was_deleted_is_made_again(spark, finished, caplog, lost):
+    before = {name for name in files_of(finished / "out") if name.endswith(".tar")}
+    path = finished / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    done, _ = steps_done(caplog, settings(), spark)
+
+    assert done == [{"work/similarities": "pairwise", "work/centroids": "cluster"}.get(lost, "remove")]
+    assert {name for name in files_of(finished / "out") if name.endswith(".tar")} == before
+
+
+def test_a_step_alone_says_when_it_builds_on_tables_of_other_settings(spark, finished, caplog):
+    config = settings(pairwise={"which_to_keep": "easy"}, identify={"eps": 0})
+
+    steps_done(caplog, config, spark, steps=["identify"])
+
+    assert [line for line in caplog.messages if "the tables of pairwise were made with other settings" in line]
+
+
+def test_a_step_run_alone_on_older_tables_is_done_again_by_the_next_run(spark, finished, caplog):
+    easy = settings(pairwise={"which_to_keep": "easy"}, identify={"eps": 0})
+    run(easy, spark, steps=["identify", "remove"])  # from the similarities of which_to_keep hard
+
+    assert steps_done(caplog, easy, spark)[0] == ["pairwise", "identify", "remove"]
+
+
+def test_the_steps_after_embed_do_not_need_the_shards(spark, finished, caplog):
+    shutil.rmtree(finished / "data")
+
+    assert steps_done(caplog, settings(identify={"eps": 0}), spark, steps=["identify"]) == (["identify"], [])
+
+
+def test_a_mistake_leaves_the_earlier_tables_valid(spark, finished, caplog):
+    (finished / "wrong").mkdir()
+    pq.write_table(pa.table({"image_id": ["nobody"]}), finished / "wrong/ids.parquet")
+    output = files_of(finished / "out")
+
+    with pytest.raises(SchemaError):
+        run(settings(remove={"ids_path": "wrong"}), spark, steps=["remove"])
+
+    assert files_of(finished / "out") == output
+    assert steps_done(caplog, settings(), spark) == ([], list(STEPS))
+
+
+def test_eps_null_stops_after_similarities(spark, fresh, caplog):
+    done, _ = steps_done(caplog, settings(identify={"eps": None}), spark)
+
+    assert done == ["embed", "cluster", "pairwise"]
+    assert [line for line in caplog.messages if "`spark-imgdedup eps` prints what each eps would remove" in line]
+    assert not (fresh / "work/duplicates").exists()
+    assert not (fresh / "out").exists()
+
+
+def test_eps_null_tells_nothing_of_an_earlier_eps(spark, finished):
+    summary = run(settings(identify={"eps": None}), spark)
+
+    assert summary.clusters == 1
+    assert (summary.duplicates, summary.kept, summary.output) == (None, None, None)
+
+
+def test_own_embeddings_with_integer_ids_go_as_far_as_the_duplicates(spark, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    table = {"video": pa.array([7, 8, 9]), "vector": pa.array(vectors, pa.list_(pa.float64()))}
+    pq.write_table(pa.table(table), "mine.parquet")
+    config = parse_config(
+        {
+            "cluster": {"embeddings_path": "mine.parquet", "id_field": "video", "embedding_field": "vector"},
+            "work_dir": "work",
+        }
+    )
+
+    done, _ = steps_done(caplog, config, spark)
+
+    assert done == ["cluster", "pairwise", "identify"]
+    assert [line for line in caplog.messages if line.startswith("remove is left out: input.path is not set")]
+    duplicates = Tables(spark, config).read("duplicates")
+    assert dict(duplicates.dtypes)["video"] == "bigint"
+    assert [(row.video, row.max_id) for row in duplicates.collect()] in ([(7, 9)], [(9, 7)])
+
+
+def test_own_embeddings_with_one_id_twice_stop_the_run(spark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"id": [1, 1], "embedding": [[1.0, 0.0], [0.0, 1.0]]}), "mine.parquet")
+
+    with pytest.raises(ShardError, match=r"'1' from 1, 1.*cluster\.id_field"):
+        run(parse_config({"cluster": {"embeddings_path": "mine.parquet"}, "work_dir": "work"}), spark)
+
+
+def test_a_list_of_ids_is_removed_from_tars_that_were_never_embedded(spark, fresh, caplog):
+    pq.write_table(pa.table({"uid": ["a/0", "sub/b/3", "not/there"]}), "ids.parquet")
+
+    done, _ = steps_done(
+        caplog, settings(remove={"ids_path": "ids.parquet", "id_field": "uid"}), spark, steps=["remove"]
+    )
+
+    assert done == ["remove"]
+    assert not (fresh / "work/embeddings").exists()
+    assert [name for name, _ in members_of(fresh / "out/a.tar")] == ["1.jpg", "2.jpg"]
+    assert [name for name, _ in members_of(fresh / "out/sub/b.tar")] == ["0.jpg", "1.png", "2.jpg"]
+    counts = record_of(fresh, "remove")["counts"]
+    assert (counts["ids_given"], counts["ids_matched"], counts["removed"]) == (3, 2, {"duplicate": 2})
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("image_id", ["x/0", "x/1"], r"none of the 2 ids is in the dataset: they look like 'x/"),
+        ("uid", ["a/0"], r"no column 'image_id', it has uid"),
+    ],
+)
+def test_a_wrong_list_of_ids_is_refused_and_nothing_is_written(spark, fresh, column, values, said):
+    pq.write_table(pa.table({column: values}), "ids.parquet")
+
+    with pytest.raises(SchemaError, match=said):
+        run(settings(remove={"ids_path": "ids.parquet"}), spark, steps=["remove"])
+
+    assert not (fresh / "out").exists()
+    assert not (fresh / "work/removed").exists()
+
+
+def test_two_samples_with_one_id_stop_the_run_with_both_named(spark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uid = ("0.json", b'{"uid": "same"}')
+    make_tar(tmp_path / "data/a.tar", [("0.jpg", jpeg(1)), uid])
+    make_tar(tmp_path / "data/b.tar", [("0.jpg", jpeg(2)), uid])
+
+    with pytest.raises(ShardError, match=r"'same' from a : 0, b : 0\."):
+        run(settings(input={"id_field": "uid"}), spark)
+
+    assert not (tmp_path / "out").exists()
+
+
+PLANS = {
+    "everything": ({}, None, [*STEPS, "report"]),
+    "the order of the data": ({}, ["remove", "embed"], ["embed", "remove"]),
+    "only what is asked for": ({}, ["report"], ["report"]),
+    "no eps": ({"identify": {"eps": None}}, None, ["embed", "cluster", "pairwise", "report"]),
+    "no eps but a list of ids": (
+        {"identify": {"eps": None}, "remove": {"ids_path": "ids"}},
+        None,
+        ["embed", "cluster", "pairwise", "remove", "report"],
+    ),
+    "own embeddings": ({"cluster": {"embeddings_path": "mine"}}, None, [*STEPS[1:], "report"]),
+    "own embeddings and an embed of its own": ({"cluster": {"embeddings_path": "mine"}}, ["embed"], ["embed"]),
+    "a model without a preset": (
+        {"identify": {"eps": "auto"}},
+        None,
+        ["embed", "cluster", "pairwise", "report"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_plan_is_what_the_settings_leave_to_do(name):
+    sections, asked, planned = PLANS[name]
+
+    assert plan_steps(settings(**sections), asked) == planned
+
+
+@pytest.mark.parametrize(
+    ("sections", "asked", "said"),
+    [
+        ({}, ["paint"], "there is no step paint. The steps are embed, "),
+        ({"identify": {"eps": None}}, ["identify"], "identify: identify.eps is null"),
+        ({"identify": {"eps": None}}, ["remove"], "remove: identify.eps is null"),
+        ({"input": {"path": None}}, ["embed"], "input.path is not set"),
+        ({"input": {"path": None}}, None, "input.path is not set"),
+        (
+            {"input": {"path": None}, "cluster": {"embeddings_path": "mine"}},
+            ["remove"],
+            "remove: input.path is not set, so there is no dataset to copy",
+        ),
+    ],
+)
+def test_a_step_that_lacks_its_input_is_refused(sections, asked, said):
+    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+        plan_steps(settings(**sections), asked)
+
+
+def test_an_automatic_eps_is_that_of_the_encoder():
+    assert resolve_eps(settings(identify={"eps": "auto"}, embed={"model": "efficientnet-lite0"})).identify.eps == 0.29
+    assert resolve_eps(settings(identify={"eps": "auto"}, cluster={"embeddings_path": "mine"})).identify.eps == 0.01
+    assert resolve_eps(settings(identify={"eps": "auto"})).identify.eps is None
+    assert resolve_eps(settings()).identify.eps == 0.01

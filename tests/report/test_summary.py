@@ -1,0 +1,135 @@
+"""The end of a run in lines and in report.json, from what the steps recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.report.summary import Summary, current_records, summarize, write_report
+from spark_imgdedup.runs.tables import StepRecord, Tables
+
+EMBED = StepRecord(
+    "embed",
+    "e1",
+    10.0,
+    {"samples": 10, "rejected": {"no_image": 1, "unreadable": 1}, "damaged_shards": ["t.tar: cut"]},
+)
+CLUSTER = StepRecord(
+    "cluster", "c1", 2.0, {"rows": 7, "clusters": 2, "largest": 5, "rejected": {"zero": 1}}, {"embed": "e1"}
+)
+PAIRWISE = StepRecord("pairwise", "p1", 1.0, {"rows": 7}, {"cluster": "c1"})
+IDENTIFY = StepRecord("identify", "i1", 0.5, {"eps": 0.1, "duplicates": 3}, {"pairwise": "p1"})
+REMOVE = StepRecord(
+    "remove",
+    "r1",
+    3.0,
+    {
+        "read": 10,
+        "removed": {"duplicate": 3},
+        "ids_given": 4,
+        "ids_matched": 3,
+        "cut": 1,
+        "written": 6,
+        "bytes_before": 2_000_000,
+        "bytes_after": 1_000_000,
+        "output": "out",
+    },
+    {"identify": "i1", "embed": "e1"},
+)
+ALL = {record.step: record for record in (EMBED, CLUSTER, PAIRWISE, IDENTIFY, REMOVE)}
+
+
+def test_a_whole_run_in_lines():
+    assert list(summarize(ALL).lines()) == [
+        "read         10 samples, 3 without a usable image (no_image 1, unreadable 1, zero 1)",
+        "damaged      t.tar: cut",
+        "clusters     2, the largest of 5 rows",
+        "duplicates   3 (30.0%) at eps 0.1",
+        "removed      duplicate 3; 1 cut off in damaged shards",
+        "kept         6 samples in out",
+        "unmatched    1 ids to remove are not in the dataset",
+        "bytes        2.0 MB before, 1.0 MB after (50.0% less)",
+        "seconds      embed 10.0, cluster 2.0, pairwise 1.0, identify 0.5, remove 3.0",
+    ]
+
+
+def test_what_has_not_run_is_not_told():
+    assert list(Summary().lines()) == []
+    assert list(summarize({"embed": EMBED}).lines())[-1] == "seconds      embed 10.0"
+
+
+def test_own_embeddings_are_counted_by_their_rows():
+    summary = summarize({"cluster": CLUSTER, "pairwise": PAIRWISE})
+
+    assert summary.read == 8
+    assert summary.unreadable == {"zero": 1}
+    assert summary.kept is None
+
+
+def test_a_run_that_removes_nothing_says_so():
+    record = StepRecord("remove", "r", 1.0, {"read": 2, "removed": {}, "written": 2, "output": "out"})
+
+    assert list(summarize({"remove": record}).lines())[1:3] == ["removed      nothing", "kept         2 samples in out"]
+
+
+def test_many_damaged_shards_are_counted_and_a_few_named():
+    summary = Summary(read=1, damaged_shards=tuple(f"{i}.tar: cut" for i in range(1234)))
+
+    damaged = [line for line in summary.lines() if line.startswith("damaged")]
+
+    assert len(damaged) == 6
+    assert damaged[-1] == "damaged      and 1,229 more shards, see report.json"
+
+
+def test_large_datasets_are_told_in_gigabytes():
+    lines = list(Summary(bytes_before=5 * 10**12, bytes_after=4 * 10**12).lines())
+
+    assert lines == ["bytes        5,000.00 GB before, 4,000.00 GB after (20.0% less)"]
+
+
+def test_records_built_on_tables_that_are_no_longer_there_are_left_out():
+    again = StepRecord("pairwise", "p2", 1.0, {"rows": 7}, {"cluster": "c1"})
+
+    assert list(current_records(ALL)) == ["embed", "cluster", "pairwise", "identify", "remove"]
+    assert list(current_records(ALL | {"pairwise": again})) == ["embed", "cluster", "pairwise"]
+    assert list(current_records({k: v for k, v in ALL.items() if k != "cluster"})) == ["embed"]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return Tables(None, parse_config({"work_dir": str(tmp_path)}))
+
+
+def test_report_json_holds_the_summary_and_the_records_without_a_spark(tables, tmp_path):
+    for record in ALL.values():
+        tables.finish(record)
+
+    summary = write_report(tables, tables.config)
+
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["summary"]["kept"] == summary.kept == 6
+    assert report["steps"]["identify"] == {
+        "step": "identify",
+        "fingerprint": "i1",
+        "seconds": 0.5,
+        "counts": {"eps": 0.1, "duplicates": 3},
+        "built_on": {"pairwise": "p1"},
+        "version": "",
+    }
+
+
+def test_steps_that_the_configuration_does_not_take_are_left_out(tables):
+    for record in ALL.values():
+        tables.finish(record)
+
+    summary = write_report(tables, tables.config, leave_out=["identify", "remove"])
+
+    assert (summary.clusters, summary.duplicates, summary.kept) == (2, None, None)
+
+
+def test_a_work_dir_in_which_nothing_has_run_is_named(tables, tmp_path):
+    with pytest.raises(SchemaError, match=f"{tmp_path}: no step has run there yet"):
+        write_report(tables, tables.config)

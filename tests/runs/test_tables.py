@@ -1,0 +1,137 @@
+"""Tables and records of a work_dir, in a real Spark."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.errors import SchemaError, ShardError
+from spark_imgdedup.files import artifacts
+from spark_imgdedup.runs.tables import TABLES_OF, WRITTEN_BY, StepRecord, Tables, require_unique_ids
+
+RECORD = StepRecord("identify", "f00d", 1.5, {"duplicates": 2, "eps": 0.1}, {"pairwise": "beef"}, "0.1.0")
+
+
+@pytest.fixture
+def tables(spark, tmp_path):
+    return Tables(spark, parse_config({"work_dir": str(tmp_path / "work")}))
+
+
+def rows(df):
+    return sorted(tuple(row) for row in df.collect())
+
+
+def test_a_table_is_there_once_its_step_is_finished(spark, tables):
+    written = tables.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+
+    assert rows(written) == [("a", "b")]
+    assert not tables.has("duplicates")
+    with pytest.raises(SchemaError, match="Run step 'identify' first: spark-imgdedup identify"):
+        tables.read("duplicates")
+    tables.finish(RECORD)
+    assert tables.has("duplicates")
+    assert rows(tables.read("duplicates")) == [("a", "b")]
+
+
+def test_touching_a_table_takes_its_steps_record_away(spark, tables):
+    tables.finish(RECORD)
+    tables.finish(StepRecord("cluster", "1", 0.0))
+
+    tables.write("duplicates", spark.range(1))
+    tables.write_array("centroids", np.zeros((1, 2), np.float32), {})
+
+    assert tables.record("identify") is None
+    assert tables.record("cluster") is None
+
+
+def test_a_write_that_fails_leaves_a_table_without_a_record(spark, tables):
+    tables.write("duplicates", spark.range(2))
+    tables.finish(RECORD)
+
+    def fail(batches):
+        raise ArithmeticError("in the worker")
+        yield from batches
+
+    with pytest.raises(Exception, match="in the worker"):
+        tables.write("duplicates", spark.range(2).mapInArrow(fail, "id long"))
+
+    assert not tables.has("duplicates")
+
+
+def test_a_failure_before_the_first_write_leaves_the_earlier_table_valid(spark, tables):
+    tables.write("duplicates", spark.range(2))
+    tables.finish(RECORD)
+
+    with pytest.raises(SchemaError, match="Run step 'pairwise' first"):
+        tables.write("duplicates", tables.read("similarities"))
+
+    assert tables.read("duplicates").count() == 2
+
+
+def test_a_table_that_was_deleted_is_not_there_though_its_record_is(tables):
+    tables.finish(RECORD)
+
+    assert not tables.has("duplicates")
+
+
+def test_a_record_comes_back_as_it_was(tables):
+    tables.finish(RECORD)
+
+    assert tables.record("identify") == RECORD
+    assert tables.record("embed") is None
+
+
+@pytest.mark.parametrize("text", ["{", '{"step": "identify"}', '{"another": "version"}', "[]"])
+def test_a_record_of_another_version_counts_as_none(tables, tmp_path, text):
+    tables.finish(RECORD)
+    (tmp_path / "work/_steps/identify.json").write_text(text)
+
+    assert tables.record("identify") is None
+
+
+def test_a_table_is_written_over_with_other_columns(spark, tables):
+    tables.write("removed", spark.range(3))
+
+    assert rows(tables.write("removed", spark.createDataFrame([("x",)], "reason string"))) == [("x",)]
+
+
+def test_an_array_is_stored_for_the_workers(tables):
+    centroids = np.eye(3, dtype=np.float32)
+
+    stored = tables.write_array("centroids", centroids, {"random_state": 42})
+
+    assert np.array_equal(artifacts.load(stored), centroids)
+    assert artifacts.find(tables.path("centroids")).sha256 == stored.sha256
+
+
+def test_every_table_has_one_step_that_writes_it():
+    assert {WRITTEN_BY[table] for table in ("index", "kept")} == {"remove"}
+    assert all(WRITTEN_BY[table] == step for step, names in TABLES_OF.items() for table in names)
+
+
+def test_tables_without_a_session_take_the_active_one_when_they_are_touched(spark, tmp_path):
+    assert Tables(None, parse_config({"work_dir": str(tmp_path)})).spark is spark
+
+
+def test_unique_ids_pass(spark):
+    require_unique_ids(spark.createDataFrame([("a",), ("b",)], "image_id string"), "image_id")
+    require_unique_ids(spark.createDataFrame([], "image_id string"), "image_id")
+
+
+def test_an_id_that_occurs_twice_stops_the_run_with_both_places(spark):
+    samples = [("x/1", "x", "1"), ("x/1", "y", "7"), ("x/2", "x", "2"), ("z", "p", "q"), ("z", "p", "r")]
+    df = spark.createDataFrame(samples, "image_id string, shard string, key string")
+
+    with pytest.raises(ShardError, match=r"at least 2 .*'x/1' from x : 1, y : 7; 'z' from p : q, p : r\."):
+        require_unique_ids(df, "image_id")
+
+
+def test_own_ids_that_occur_twice_are_named_too(spark):
+    with pytest.raises(ShardError, match=r"'5' from 5, 5\."):
+        require_unique_ids(spark.createDataFrame([(5,), (5,), (6,)], "vid long"), "vid")
+
+
+def test_a_row_without_an_id_stops_the_run(spark):
+    with pytest.raises(ShardError, match="column 'vid' has rows without"):
+        require_unique_ids(spark.createDataFrame([(5,), (None,)], "vid long"), "vid")

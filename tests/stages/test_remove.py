@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import pytest
+
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files.copy_plan import plan_copies
+from spark_imgdedup.files.shards import list_shards
+from spark_imgdedup.stages.read import index_images, open_table
+from spark_imgdedup.stages.remove import copy_tars, mark_removals, pack_images, read_kept, remove_images, select_ids
+from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
+
+SAMPLES = "image_id string, shard string, key string, rejected_because string"
+REMOVED = "image_id string, shard string, key string, reason string"
+
+
+def rows(df, *columns):
+    return sorted(tuple(row[name] for name in columns or df.columns) for row in df.collect())
+
+
+# --- ids
+
+
+def test_rows_whose_id_is_listed_go_and_the_others_keep_every_column(spark):
+    images = spark.createDataFrame([(1, "a", b"x"), (2, "b", b"y"), (3, "c", None)], "image_id int, t string, b binary")
+    ids = spark.createDataFrame([("2",), ("2",), (None,), ("9",)], "image_id string")
+
+    kept = remove_images(images, ids)
+
+    assert kept.schema == images.schema
+    assert rows(kept, "image_id", "t") == [(1, "a"), (3, "c")]
+
+
+@pytest.mark.parametrize("kind", ["string", "int", "bigint"])
+def test_ids_are_compared_as_strings_whatever_their_types(spark, kind):
+    images = spark.createDataFrame([("1",), ("2",)], "name string")
+    ids = spark.range(1, 2).selectExpr(f"cast(id as {kind}) as id")
+
+    assert rows(remove_images(images, ids, image_id="name", id_field="id")) == [("2",)]
+
+
+def test_a_row_without_an_id_stays_whatever_the_list_holds(spark):
+    images = spark.createDataFrame([(None,), ("a",)], "image_id string")
+    ids = spark.createDataFrame([(None,), ("a",)], "image_id string")
+
+    assert remove_images(images, ids).collect() == [(None,)]
+
+
+def test_an_empty_list_removes_nothing(spark):
+    images = spark.createDataFrame([("a",)], "image_id string")
+
+    assert remove_images(images, spark.createDataFrame([], "image_id string")).count() == 1
+
+
+def test_a_wrong_column_is_an_error_and_never_a_list_of_nothing(spark):
+    images = spark.createDataFrame([("a",)], "image_id string")
+    ids = spark.createDataFrame([("a", 0.5)], "uid string, score double")
+
+    with pytest.raises(SchemaError, match="no column 'image_id', it has uid, score"):
+        remove_images(images, ids)
+    with pytest.raises(SchemaError, match="needs uid"):
+        remove_images(images, ids, image_id="uid")
+    with pytest.raises(SchemaError, match="nothing was removed"):
+        select_ids(ids, "id")
+
+
+def test_ids_are_read_from_parquet_in_nested_folders(spark, tmp_path):
+    for name, ids in {"a": ["1", "2"], "b/c": ["2", None]}.items():
+        spark.createDataFrame([(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "ids" / name))
+
+    assert rows(select_ids(open_table(spark, (str(tmp_path / "ids"),)), "uid")) == [("1",), ("2",)]
+
+
+# --- what leaves
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"dup": "duplicate", "ugly": "aesthetic_score", "both": "aesthetic_score", "torn dup": "duplicate"}),
+        ({"drop": ["duplicates"]}, {"dup": "duplicate", "both": "duplicate", "torn dup": "duplicate"}),
+        ({"drop": ["rejected"]}, {"ugly": "aesthetic_score", "both": "aesthetic_score"}),
+        ({"drop": []}, {}),
+        (
+            {"drop": ["duplicates"], "unreadable": "drop"},
+            {
+                "dup": "duplicate",
+                "both": "duplicate",
+                "torn": "unreadable",
+                "none": "no_image",
+                "torn dup": "unreadable",
+            },
+        ),
+        ({"drop": [], "unreadable": "drop"}, {"torn": "unreadable", "none": "no_image", "torn dup": "unreadable"}),
+    ],
+)
+def test_duplicates_rejected_and_unreadable_samples_leave_as_configured(spark, settings, expected):
+    reasons = {
+        "fine": None,
+        "dup": None,
+        "ugly": "aesthetic_score",
+        "both": "aesthetic_score",
+        "torn": "unreadable",
+        "none": "no_image",
+        "torn dup": "unreadable",
+    }
+    samples = spark.createDataFrame([(name, "s", name, reason) for name, reason in reasons.items()], SAMPLES)
+    ids = spark.createDataFrame([("dup",), ("both",), ("torn dup",), ("unknown",)], "image_id string")
+
+    removed = mark_removals(samples, ids, parse_config({"remove": settings}))
+
+    assert dict(rows(removed, "image_id", "reason")) == expected
+    assert removed.schema.simpleString() == spark.createDataFrame([], REMOVED).schema.simpleString()
+
+
+# --- copies
+
+
+@pytest.fixture
+def folder(tmp_path):
+    members = [("0.jpg", jpeg(0)), ("0.txt", b"zero"), ("x/1.PNG", png(1)), ("x/1.png.json", b"{}"), ("2.jpg", jpeg(2))]
+    make_tar(tmp_path / "in" / "a" / "000.tar", members)
+    make_tar(tmp_path / "in" / "b" / "000.tar", [("0.jpg", jpeg(3)), ("README", b"kept")])
+    (tmp_path / "in" / "b" / "001.tar").write_bytes(tar_bytes([("0.jpg", jpeg(4)), ("1.jpg", bytes(900))])[:-2000])
+    return tmp_path
+
+
+def config_for(folder, **output):
+    return parse_config({"input": {"path": str(folder / "in")}, "output": {"path": str(folder / "out"), **output}})
+
+
+def removed_of(spark, *ids):
+    found = [(f"{shard}/{key}", shard, key, "duplicate") for shard, key in ids]
+    return spark.createDataFrame(found, REMOVED)
+
+
+def test_tars_are_copied_without_what_leaves_in_one_task_a_shard(spark, folder):
+    config = config_for(folder)
+    tasks = plan_copies(list_shards(config.input), {}, None)
+    removed = removed_of(spark, ("a/000", "0"), ("a/000", "2"), ("b/000", "0"))
+
+    copied = copy_tars(removed, tasks, config, str(folder / "tmp"))
+
+    found = {row["name"]: row for row in copied.collect()}
+    assert copied.rdd.getNumPartitions() == 3
+    assert {name: (row["n_samples"], row["n_cut"], len(row["damage"])) for name, row in found.items()} == {
+        "a/000": (1, 0, 0),
+        "b/000": (0, 0, 0),
+        "b/001": (1, 1, 1),
+    }
+    assert members_of(found["a/000"]["temporary"]) == [("x/1.PNG", png(1)), ("x/1.png.json", b"{}")]
+    assert members_of(found["b/000"]["temporary"]) == [("README", b"kept")]
+    assert members_of(found["b/001"]["temporary"]) == [("0.jpg", jpeg(4))]
+
+
+def test_each_repacking_task_has_a_partition_of_its_own_however_uneven_the_work(spark, folder):
+    config = config_for(folder, repack=1)
+    shards = list_shards(config.input)[:2]
+    tasks = plan_copies(shards, {"a/000": 3, "b/000": 1}, 1)
+
+    copied = copy_tars(removed_of(spark), tasks, config, str(folder / "tmp"))
+
+    assert [(row["name"], row["n_samples"]) for row in copied.orderBy("name").collect()] == [
+        (f"{number:06d}", 1) for number in range(4)
+    ]
+    per_partition = copied.rdd.glom().map(len).collect()
+    assert sorted(per_partition) == [1, 3]
+
+
+def test_samples_become_rows_with_their_members_under_the_names_they_have(spark, folder):
+    make_tar(folder / "in" / "c.tar", [("0.jpg", b"one"), ("0.jpg", b"two"), ("__meta__", b"of no sample")])
+    config = config_for(folder)
+    removed = removed_of(spark, ("a/000", "2"), ("b/000", "0"))
+
+    kept = read_kept(removed, list_shards(config.input), config)
+
+    assert rows(kept) == [
+        ("a/000/0", "a/000", "0", {"jpg": jpeg(0), "txt": b"zero"}),
+        ("a/000/x/1", "a/000", "x/1", {"PNG": png(1), "png.json": b"{}"}),
+        ("b/001/0", "b/001", "0", {"jpg": jpeg(4)}),
+        ("c/0", "c", "0", {"jpg": b"one", "jpg+": b"two"}),
+    ]
+
+
+def test_loose_images_become_tars_in_which_every_image_is_a_sample_of_its_own(spark, tmp_path):
+    names = ["a.jpg", "a.png", "b.1.jpg", "b.2.jpg", "c d.jpg", "a%2Ejpg.jpg", "sub.x/a.jpg", "sub.x/B.JPG"]
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"%d" % number)
+    config = parse_config({"input": {"path": str(tmp_path / "in"), "format": "images"}, "output": {"repack": 3}})
+    index = index_images(spark, config)
+
+    packed = pack_images(index.select("image_id"), config, str(tmp_path / "tmp"), len(names)).orderBy("name").collect()
+
+    samples = [sample for row in packed for sample in webdataset_samples(row["temporary"])]
+    assert [(row["name"], row["n_samples"]) for row in packed] == [("000000", 3), ("000001", 3), ("000002", 2)]
+    assert [sample["__key__"] for sample in samples] == [
+        "a%252Ejpg",
+        "a%2Ejpg",
+        "a%2Epng",
+        "b%2E1%2Ejpg",
+        "b%2E2%2Ejpg",
+        "c d",
+        "sub.x/B",
+        "sub.x/a",
+    ]
+    assert sorted(data for sample in samples for name, data in sample.items() if not name.startswith("_")) == [
+        b"%d" % number for number in range(len(names))
+    ]

@@ -1,0 +1,43 @@
+"""What a notebook sees: every public name is there, documented, and looked up only when it is used."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import spark_imgdedup
+
+
+@pytest.mark.parametrize("name", spark_imgdedup.__all__)
+def test_an_exported_name_can_be_used_and_is_documented(name):
+    member = getattr(spark_imgdedup, name)
+
+    assert callable(member)
+    assert inspect.getdoc(member)
+    assert member.__name__ == name
+    assert member.__module__.startswith("spark_imgdedup.")
+
+
+def test_the_exported_names_are_what_dir_lists():
+    assert dir(spark_imgdedup) == sorted(spark_imgdedup.__all__)
+
+
+def test_a_name_that_is_not_exported_is_refused_with_those_that_are():
+    with pytest.raises(AttributeError, match="no attribute 'dedup'; it exports Config, "):
+        _ = spark_imgdedup.dedup
+
+
+def test_every_public_function_of_a_dataframe_takes_one_first():
+    stages = [getattr(spark_imgdedup, name) for name in spark_imgdedup.__all__]
+    of_dataframes = [f for f in stages if getattr(f, "__module__", "").startswith("spark_imgdedup.stages.")]
+
+    assert {f.__name__: next(iter(inspect.signature(f).parameters.values())).annotation for f in of_dataframes} == {
+        "assign_clusters": "DataFrame",
+        "embed_images": "DataFrame",
+        "fit_centroids": "DataFrame",
+        "identify_duplicates": "DataFrame",
+        "read_images": "SparkSession",
+        "remove_images": "DataFrame",
+        "score_pairs": "DataFrame",
+    }
