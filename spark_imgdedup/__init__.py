@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spark_imgdedup.config import Config
-    from spark_imgdedup.config_file import load_config
+    from spark_imgdedup.config import Config, load_config
     from spark_imgdedup.pipeline import run
     from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
     from spark_imgdedup.stages.embed import embed_images
@@ -36,7 +35,7 @@ __all__ = [
 
 _HOME = {
     "Config": "config",
-    "load_config": "config_file",
+    "load_config": "config",
     "run": "pipeline",
     "assign_clusters": "stages.cluster",
     "fit_centroids": "stages.cluster",

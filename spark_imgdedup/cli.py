@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spark_imgdedup import config as settings
-from spark_imgdedup.config import Config, StepName
-from spark_imgdedup.config_file import load_config
+from spark_imgdedup.config import Config, StepName, load_config
 from spark_imgdedup.errors import ConfigError, ImgDedupError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -8,10 +8,9 @@ import pytest
 import yaml
 
 from spark_imgdedup.cli import config_as_yaml
-from spark_imgdedup.config import STEP_NAMES, Config, describe, parse_config
-from spark_imgdedup.config_file import load_config
+from spark_imgdedup.config import STEP_NAMES, Config, describe, load_config, parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.report.counts import to_yaml
+from spark_imgdedup.runs.counts import to_yaml
 
 CONF = Path(__file__).parent.parent / "conf"
 SECRET = "hunter2-do-not-print"

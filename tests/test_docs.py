@@ -18,8 +18,7 @@ from PIL import Image
 
 import spark_imgdedup
 from spark_imgdedup.cli import app
-from spark_imgdedup.config import describe
-from spark_imgdedup.config_file import load_config
+from spark_imgdedup.config import describe, load_config
 from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.report.truth import score_run
 

@@ -38,6 +38,14 @@ def test_an_array_that_was_exchanged_behind_our_back_is_refused(tmp_path):
         artifacts.load(stored)
 
 
+def test_a_relative_place_is_remembered_from_where_the_driver_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved = artifacts.save("centroids", np.full(3, 3.25))
+    monkeypatch.chdir("/")
+
+    assert artifacts.load(saved)[0] == 3.25
+
+
 def test_an_array_stored_again_under_the_same_name_is_not_taken_from_the_cache(tmp_path):
     url = str(tmp_path / "centroids")
     for value in (1.0, 2.0):

@@ -15,7 +15,8 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError, ShardError
-from spark_imgdedup.pipeline import plan_steps, resolve_eps, run
+from spark_imgdedup.pipeline import run
+from spark_imgdedup.runs.plan import plan_steps, resolve_eps
 from spark_imgdedup.runs.tables import Tables
 from tests.tars import encoded, jpeg, make_tar, members_of, png, tar_bytes
 

@@ -19,7 +19,7 @@ def config_for(folder, input_settings=None, **sections):
     return parse_config(
         {
             "input": {"path": str(folder / "in"), **(input_settings or {})},
-            "work_dir": str(folder / "work"),
+            "work_dir": sections.pop("work_dir", str(folder / "work")),
             "output": {"path": str(folder / "out"), **sections.pop("output", {})},
             **sections,
         }
@@ -76,6 +76,14 @@ def test_the_dataset_is_written_again_without_what_leaves_and_a_second_run_repla
 
     assert files_below(folder / "out") == [MANIFEST, "a/000.tar", "b/000.tar"]
     assert webdataset_samples(folder / "out/a/000.tar") == []
+
+
+def test_a_relative_output_is_meant_from_where_the_driver_stands(spark, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    write(spark, config_for(folder, {"path": "in"}, output={"path": "out"}, work_dir="work"))
+
+    assert files_below(folder / "out") == [MANIFEST, "a/000.tar", "b/000.tar"]
 
 
 def test_repacked_tars_replace_those_of_the_inputs_division(spark, folder):

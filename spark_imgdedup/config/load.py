@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from spark_imgdedup.config import Config, parse_config
+from spark_imgdedup.config.settings import Config, parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 

@@ -8,7 +8,7 @@ import yaml
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.report import counts
+from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.tables import StepRecord
 
 EMBEDDINGS = schemas.EMBEDDINGS.format(embedding="binary")
