@@ -20,7 +20,6 @@ RESULT_VERSION = 1
 _NO_RESULT = {
     "input": {"storage_options"},
     "embed": {"model_dir", "device", "batch_size", "decode_threads"},
-    "cluster": {"train_threads"},
     "pairwise": {"batch_size"},
     "output": {"storage_options"},
 }

@@ -32,7 +32,7 @@ from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 # Beyond this many shards a task takes several, so that Spark's scheduler stays out of the way.
 MAX_TASKS = 20_000
@@ -63,8 +63,13 @@ def read_images(spark: SparkSession, config: Config) -> DataFrame:
 
 def index_images(spark: SparkSession, config: Config) -> DataFrame:
     """image_id, shard, key of every sample, without reading images: what `remove` matches ids against."""
-    if config.input.format != "webdataset":
+    if config.input.format == "images":
         return read_images(spark, config).select("image_id", "shard", "key", "rejected_because")
+    if config.input.format == "table":  # which need not have images: video clips are removed from tables too
+        from pyspark.sql import functions as F
+
+        table = open_table(spark, config.input.paths)
+        return table.select(*_sample_columns(table, config.input), F.lit(None).cast("string").alias("rejected_because"))
 
     def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
         records = (record for shard in shards for record in iter_images(shard, config.input, with_data=False))
@@ -205,21 +210,31 @@ def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
     from pyspark.sql import functions as F
 
     table = open_table(spark, config.paths)
-    id_field = config.id_field or "image_id"
-    schemas.require(table, {id_field: None, config.image_column: "binary"}, stage="embed")
+    schemas.require(table, {config.id_field or "image_id": None, config.image_column: "binary"}, stage="embed")
     ours = ("image_id", "shard", "key", "image", "rejected_because", "error", config.image_column)
     own = [name for name in table.columns if name not in ours]
-    shard = F.col("shard").cast("string") if "shard" in table.columns else F.lit(None).cast("string")
-    key = F.col("key" if "key" in table.columns else id_field).cast("string")
     return table.select(
-        F.col(id_field).cast("string").alias("image_id"),
-        shard.alias("shard"),
-        F.coalesce(key, F.lit("")).alias("key"),  # a null key would say "damaged shard"; a null id is refused later
+        *_sample_columns(table, config),
         F.col(config.image_column).alias("image"),
         F.when(F.col(config.image_column).isNull(), F.lit("no_image")).alias("rejected_because"),
         F.lit(None).cast("string").alias("error"),
         *own,
     )
+
+
+def _sample_columns(table: DataFrame, config: InputConfig) -> list[Column]:
+    """image_id, shard and key of a table's rows."""
+    from pyspark.sql import functions as F
+
+    id_field = config.id_field or "image_id"
+    schemas.require(table, {id_field: None}, stage="read")
+    shard = F.col("shard").cast("string") if "shard" in table.columns else F.lit(None).cast("string")
+    key = F.col("key" if "key" in table.columns else id_field).cast("string")
+    return [
+        F.col(id_field).cast("string").alias("image_id"),
+        shard.alias("shard"),
+        F.coalesce(key, F.lit("")).alias("key"),  # a null key would say "damaged shard"; a null id is refused later
+    ]
 
 
 def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:

@@ -264,6 +264,14 @@ def test_a_table_without_the_columns_named_is_refused(spark, tmp_path, settings,
         read_images(spark, config_for(tmp_path / "t", format="table", **settings))
 
 
+def test_a_table_without_images_can_be_matched_against_ids(spark, tmp_path):
+    spark.createDataFrame([(7, "clip")], "uid int, caption string").write.parquet(str(tmp_path / "t"))
+
+    index = index_images(spark, config_for(tmp_path / "t", format="table", id_field="uid"))
+
+    assert [tuple(row) for row in index.collect()] == [("7", None, "7", None)]
+
+
 def test_a_row_of_a_table_without_an_id_is_refused_and_not_taken_for_a_damaged_shard(spark, tmp_path):
     spark.createDataFrame([("a", b"1"), (None, b"2")], "image_id string, image binary").write.parquet(
         str(tmp_path / "t")
