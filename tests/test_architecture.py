@@ -231,6 +231,7 @@ spark.stop()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_the_dedup_half_runs_where_no_model_library_is_installed(tmp_path):
     # Three directions of six values: ids 6, 7 and 8 repeat 0, 1 and 2.

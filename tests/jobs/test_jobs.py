@@ -56,6 +56,7 @@ def dataset(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_jobs_run_under_spark_submit(dataset):
     whole = submit("dedup.py", dataset, "--config", "mine.yaml")
 

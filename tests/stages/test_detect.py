@@ -214,6 +214,7 @@ def test_metadata_decides_which_of_two_near_hashes_stays(spark):
     assert [(row[0], row[1]) for row in collected(duplicates)] == [("a", "d"), ("b", "c"), ("d", "c"), ("e", "c")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_bits", "radius"), [(64, 0), (64, 3), (64, 5), (256, 15)])
 def test_every_planted_neighbour_is_found_among_20000_hashes(spark, n_bits, radius):
     rng = np.random.default_rng(radius)
