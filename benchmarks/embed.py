@@ -4,7 +4,8 @@
     plain loop   webdataset + the same model in one process, no Spark: what a user would write by hand
     embed step   spark_imgdedup's fused job on as many cores, tables written
 
-All three use the same cores, threads and batch size, in one run, round after round; read the medians' ratios.
+All three are held to the same cores (Spark's JVM too), threads and batch size, in one run, round after round; read the
+medians' ratios.
 
     python benchmarks/embed.py --shards DIR [--rounds 3] [--cores 1]
 """
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
 
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: arguments.cores]))  # children inherit it
     config = Config(
         input=InputConfig(path=arguments.shards), embed=EmbedConfig(batch_size=arguments.batch_size, device="cpu")
     )
@@ -136,7 +138,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "embed.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"embed-{arguments.cores}-cores.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,8 @@ def run_demo(out: Path, *, force: bool = False) -> Iterator[str]:
     """Run the flow and give the lines to print."""
     config = demo_config(out)
     summary = run(config, force=force)
-    yield ""
-    yield from summary.lines()
-    yield ""
-    yield from _score(Tables(None, config))
+    score = list(_score(Tables(None, config)))  # may start Spark, whose words would come between the lines
+    yield from ["", *summary.lines(), "", *score]
 
 
 def _score(tables: Tables) -> Iterator[str]:

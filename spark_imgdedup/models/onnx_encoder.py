@@ -60,7 +60,7 @@ class OnnxEncoder:
     def __init__(self, path: Path, settings: EncoderSettings, how: Preprocess) -> None:
         self.name = settings.model
         self._how = how
-        self._session = _open_session(path, settings)
+        self._session = open_session(path, settings)
         self._input, self._dtype = _checked_input(self._session, how, path)
         batch = self._input.shape[0]
         self._fixed_batch: int | None = batch if isinstance(batch, int) else None
@@ -95,7 +95,12 @@ class OnnxEncoder:
         return int(self._run(self.preprocess(Image.new("RGB", (8, 8)))[None]).shape[1])
 
 
-def _open_session(path: Path, settings: EncoderSettings) -> Any:
+def open_session(path: Path, settings: EncoderSettings) -> Any:
+    """An ONNX Runtime session on the device and threads of `settings`.
+
+    Raises:
+        ModelError: there is no such file, ONNX Runtime is missing, or the file is no ONNX graph.
+    """
     if not path.is_file():
         raise ModelError(f"There is no ONNX file at '{path}'. Give the path of a file that every worker can read.")
     try:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from spark_imgdedup.errors import ImgDedupError, ModelError
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
-from spark_imgdedup.models.onnx_encoder import _open_session
+from spark_imgdedup.models.onnx_encoder import open_session
 
 DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 OPEN_NSFW_FILE = "open-nsfw.onnx"
@@ -74,7 +74,7 @@ class OpenNsfwScorer:
         # By its path: left to itself the package looks in the environment first, and may download.
         path = Path(spec.submodule_search_locations[0]) / OPEN_NSFW_FILE
         settings = EncoderSettings(model=self.name, n_threads=n_threads, device=device)
-        self._session = _open_session(path, settings)
+        self._session = open_session(path, settings)
         self._input = self._session.get_inputs()[0].name
         self.fingerprint = fingerprint({"kind": "open_nsfw"}, [path])
 
