@@ -7,7 +7,7 @@
 All three are held to the same cores (Spark's JVM too), threads and batch size, in one run, round after round; read the
 medians' ratios.
 
-    python benchmarks/embed.py --shards DIR [--rounds 3] [--cores 1]
+    python benchmarks/embed.py --shards DIR [--rounds 3] [--cores 2]
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", default=str(Path(__file__).parents[1] / "examples" / "shards"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=1, help="cores of one task, for all three")
+    parser.add_argument("--cores", type=int, default=2, help="cores of one task, for all three")
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
 
