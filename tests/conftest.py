@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing about right or wrong: the machines are shared, and a GPU's first call is slow.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 # Workers must be this Python, not whichever python3 comes first on PATH. Set before any session starts.
 os.environ["PYSPARK_PYTHON"] = sys.executable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_imgdedup.kernels.kmeans import nearest_centroid
@@ -221,7 +221,6 @@ def small_clusters(draw):
 RANKINGS = st.sampled_from(["hard", "easy", "random"])
 
 
-@settings(deadline=None)
 @given(small_clusters(), RANKINGS, st.randoms(use_true_random=False))
 def test_the_order_in_which_rows_arrive_changes_nothing(embeddings, which_to_keep, random):
     ids = [f"{i:03}" for i in range(len(embeddings))]
@@ -232,7 +231,6 @@ def test_the_order_in_which_rows_arrive_changes_nothing(embeddings, which_to_kee
     assert shuffled == by_kernels(embeddings, ids, embeddings[:2], which_to_keep)
 
 
-@settings(deadline=None)
 @given(small_clusters(), RANKINGS, st.floats(0, 0.99))
 def test_the_best_ranked_row_of_each_cluster_always_stays(embeddings, which_to_keep, eps):
     scored = by_kernels(embeddings, list(range(len(embeddings))), embeddings[:2], which_to_keep)
@@ -243,7 +241,6 @@ def test_the_best_ranked_row_of_each_cluster_always_stays(embeddings, which_to_k
     assert not best & ours.removed_by_semdedup(scored, eps)
 
 
-@settings(deadline=None)
 @given(small_clusters(), RANKINGS)
 def test_one_of_each_set_of_exact_copies_stays_at_eps_zero(embeddings, which_to_keep):
     scored = by_kernels(embeddings, list(range(len(embeddings))), embeddings[:2], which_to_keep)

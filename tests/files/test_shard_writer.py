@@ -145,7 +145,6 @@ def test_a_sample_of_which_nothing_is_whole_is_counted_as_cut(tmp_path):
     assert (written.n_samples, written.n_cut, len(written.damage)) == (1, 1, 1)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(WHOLE)))
 def test_wherever_a_tar_is_cut_its_copy_holds_the_whole_members_before(tmp_path_factory, length):
     path = tmp_path_factory.getbasetemp() / "cut.tar"
@@ -178,7 +177,7 @@ def datasets(draw):
     return shards, draw(st.integers(1, 9))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(datasets())
 def test_repacking_keeps_each_kept_sample_once_in_order_n_to_a_tar(tmp_path_factory, dataset):
     division, n = dataset

@@ -82,7 +82,7 @@ def shard_names(**settings):
 names = st.text(st.sampled_from("ab._-/ é\udcff0"), min_size=1, max_size=14)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(names)
 def test_names_split_as_webdataset_splits_them_but_for_hidden_files(name):
     key, suffix = base_plus_ext(name)
@@ -254,7 +254,7 @@ PICTURES = [("0.jpg", jpeg(0)), ("0.txt", b"a caption"), ("1.jpg", jpeg(1)), ("1
 WHOLE = tar_bytes(PICTURES)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(0, len(WHOLE)), st.sampled_from([io.BytesIO, OneWay]))
 def test_wherever_a_tar_is_cut_the_whole_members_before_are_read_and_the_damage_is_told(length, stream):
     whole = [member for _, members in samples_of(WHOLE)[0] for member in members.items()]
@@ -268,7 +268,7 @@ def test_wherever_a_tar_is_cut_the_whole_members_before_are_read_and_the_damage_
     assert (damage is None) == (length >= ends[-1] + BLOCK)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255), st.sampled_from([io.BytesIO, OneWay]))
 def test_a_changed_byte_never_ends_in_anything_but_samples_and_a_damage(place, change, stream):
     data = bytearray(WHOLE)

@@ -6,11 +6,6 @@ import importlib
 
 import numpy as np
 import pytest
-from hypothesis import settings
-
-# How long an example takes says nothing about right or wrong, and the first one pays for a GPU's start-up.
-settings.register_profile("kernels", deadline=None)
-settings.load_profile("kernels")
 
 
 def _has_cupy() -> bool:

@@ -300,7 +300,6 @@ def decodes_or_says_why(data):
 
 
 @given(data=st.binary(max_size=300), head=st.sampled_from([data[:16] for data in FILES.values()] + [b""]))
-@settings(deadline=None)
 def test_any_bytes_decode_or_say_why(data, head):
     decodes_or_says_why(head + data)
 
@@ -310,7 +309,7 @@ def test_any_bytes_decode_or_say_why(data, head):
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=6),
     kept=st.floats(0, 1),
 )
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_damaged_files_decode_or_say_why(data, flips, kept):
     damaged = bytearray(data)
     for position, mask in flips:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
@@ -157,7 +157,6 @@ def test_pictures_of_any_shape_become_a_square(size, resize):
 
 
 @given(width=st.integers(1, 90), height=st.integers(1, 90), pct=st.sampled_from([0.5, 0.875, 1.0]))
-@settings(deadline=None)
 def test_layouts_hold_the_same_pixels(width, height, pct):
     image = photo(width, height)
 

@@ -46,7 +46,7 @@ def pngs():
     return [png(number) for number in range(40)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4))
 def test_rows_come_back_in_order_whatever_the_sizes(pngs, n, batch_size, decode_threads):
     records = [record(number, pngs[number]) for number in range(n)]
@@ -56,7 +56,7 @@ def test_rows_come_back_in_order_whatever_the_sizes(pngs, n, batch_size, decode_
     assert [row.image_id for row in rows] == [f"id-{number}" for number in range(n)]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_the_batch_size_does_not_change_a_vector(pngs, n, batch_size):
     records = [record(number, pngs[number]) for number in range(n)]
