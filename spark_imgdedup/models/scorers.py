@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,8 +15,8 @@ from PIL import Image
 from spark_imgdedup.errors import ImgDedupError, ModelError
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
 from spark_imgdedup.models.onnx_encoder import open_session
+from spark_imgdedup.models.registry import DOTTED_PATH
 
-DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 OPEN_NSFW_FILE = "open-nsfw.onnx"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -39,6 +39,7 @@ MAX_TASKS = 20_000
 # Rows leave a reader when their bytes reach this: Arrow batches of 10,000 photographs would not fit a worker.
 BATCH_BYTES = 32 * 2**20
 
+Row = TypeVar("Row")
 ShardWork = Callable[[Iterator[Shard]], Iterator[pa.RecordBatch]]
 
 
@@ -127,16 +128,22 @@ def _record(shard: Shard, sample: Sample, config: InputConfig, *, with_data: boo
 
 
 def _batches(records: Iterator[ImageRecord]) -> Iterator[pa.RecordBatch]:
-    rows: list[ImageRecord] = []
-    n_bytes = 0
-    for record in records:
-        rows.append(record)
-        n_bytes += len(record.data or b"") + 256
-        if n_bytes >= BATCH_BYTES:
-            yield _to_batch(rows)
-            rows, n_bytes = [], 0
-    if rows:
-        yield _to_batch(rows)
+    # 256 bytes for the ids and reasons: an index has no images, and its batches must end too.
+    return map(_to_batch, group_by_bytes(records, lambda record: len(record.data or b"") + 256))
+
+
+def group_by_bytes(rows: Iterable[Row], n_bytes: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """The rows in lists that end when their bytes reach BATCH_BYTES; none is empty."""
+    group: list[Row] = []
+    held = 0
+    for row in rows:
+        group.append(row)
+        held += n_bytes(row)
+        if held >= BATCH_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def _to_batch(rows: list[ImageRecord]) -> pa.RecordBatch:

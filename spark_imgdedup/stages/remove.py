@@ -22,7 +22,7 @@ from spark_imgdedup.files.shards import (
     split_name,
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
-from spark_imgdedup.stages.read import BATCH_BYTES
+from spark_imgdedup.stages.read import group_by_bytes
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -132,16 +132,9 @@ def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict
 
 
 def _member_batches(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[pa.RecordBatch]:
-    rows: list[tuple[str, str, str, dict[str, bytes]]] = []
-    n_bytes = 0
-    for image_id, key, members in _whole_samples(shard, gone, config):
-        rows.append((image_id, shard.name, key, members))
-        n_bytes += sum(map(len, members.values()))
-        if n_bytes >= BATCH_BYTES:
-            yield _members_batch(rows)
-            rows, n_bytes = [], 0
-    if rows:
-        yield _members_batch(rows)
+    samples = _whole_samples(shard, gone, config)
+    rows = ((image_id, shard.name, key, members) for image_id, key, members in samples)
+    return map(_members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
 
 
 def _whole_samples(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[tuple[str, str, dict[str, bytes]]]:
