@@ -64,13 +64,14 @@ $(BIN)/python:
 	@$(PYTHON) spark_imgdedup/runs/java.py
 	$(PYTHON) -m venv .venv
 
+# --no-deps: the locks are whole, and pip would look for a newer coverage[toml] than the coverage that is pinned.
 $(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # torch brings 5 GB of CUDA libraries, which uv unpacks several times faster than pip.

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from spark_imgdedup import schemas
-from spark_imgdedup.config import Config, Section, describe
+from spark_imgdedup.config import Config, ScorerConfig, Section, describe
 from spark_imgdedup.models import Preprocess
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +70,8 @@ MEANINGS = {
     "damage": "what was wrong with the input shards, one line each",
     "members": "extension to bytes, as they lay in the tar",
 }
+# Where the keys of a model within a section are listed on the page.
+SETTINGS_OF = {"Preprocess": "embedpreprocess", "ScorerConfig": "scorescorers"}
 PREPROCESS = {
     "size": "side of the square input, in pixels",
     "layout": "order of the input's axes after the batch",
@@ -110,11 +114,17 @@ def configuration() -> str:
         "",
         *_header(),
     ]
-    preprocess = Preprocess.model_json_schema()
-    for key, field in Preprocess.model_fields.items():
-        kind = _kind(preprocess["properties"][key], preprocess)
-        lines.append(f"| `{key}` | {kind} | {_value(field.default)} | {_cell(PREPROCESS[key])} |")
+    lines += _inner(Preprocess, PREPROCESS)
+    lines += ["", "## score.scorers", "", f"{(ScorerConfig.__doc__ or '').splitlines()[0]}", "", *_header()]
+    lines += _inner(ScorerConfig, {key: field.description or "" for key, field in ScorerConfig.model_fields.items()})
     return "\n".join(lines) + "\n"
+
+
+def _inner(model: type[BaseModel], meanings: dict[str, str]) -> Iterator[str]:
+    schema = model.model_json_schema()
+    for key, field in model.model_fields.items():
+        default = "required" if field.is_required() else _value(field.default)
+        yield f"| `{key}` | {_kind(schema['properties'][key], schema)} | {default} | {_cell(meanings[key])} |"
 
 
 def tables() -> str:
@@ -182,8 +192,11 @@ def _kind(prop: dict[str, Any], schema: dict[str, Any]) -> str:
         inner = prop.get("items") or prop["prefixItems"][0]
         return f"list of {_kind(inner, schema)}"
     if "$ref" in prop:
-        return f"[settings](#embed{prop['$ref'].rpartition('/')[2].lower()})"
-    words = {"string": "text", "integer": "whole number", "number": "number", "null": "null", "object": "mapping"}
+        return f"[settings](#{SETTINGS_OF[prop['$ref'].rpartition('/')[2]]})"
+    words = {
+        **{"string": "text", "integer": "whole number", "number": "number", "null": "null", "object": "mapping"},
+        "boolean": "true or false",
+    }
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = " and ".join(f"{sign} {prop[name]:g}" for name, sign in bounds.items() if name in prop)
     return f"{words[prop['type']]} {limits}".strip()

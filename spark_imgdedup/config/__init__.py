@@ -5,27 +5,33 @@ from __future__ import annotations
 from spark_imgdedup.config.load import load_config
 from spark_imgdedup.config.sections import (
     ClusterConfig,
+    DetectConfig,
     EmbedConfig,
     IdentifyConfig,
     InputConfig,
     OutputConfig,
     PairwiseConfig,
     RemoveConfig,
-    Section,
+    ScoreConfig,
+    ScorerConfig,
     TableConfig,
 )
 from spark_imgdedup.config.settings import STEP_NAMES, Config, StepName, describe, parse_config
+from spark_imgdedup.config.values import Section
 
 __all__ = [
     "STEP_NAMES",
     "ClusterConfig",
     "Config",
+    "DetectConfig",
     "EmbedConfig",
     "IdentifyConfig",
     "InputConfig",
     "OutputConfig",
     "PairwiseConfig",
     "RemoveConfig",
+    "ScoreConfig",
+    "ScorerConfig",
     "Section",
     "StepName",
     "TableConfig",

@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer
+from pydantic import BeforeValidator, Field, model_validator
 
+from spark_imgdedup.config.values import (
+    Columns,
+    Count,
+    Eps,
+    JsonFields,
+    Limit,
+    Location,
+    Locations,
+    Section,
+    Seed,
+    Share,
+    StorageSection,
+    refuse_bool,
+)
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
 
-HIDDEN = "**********"
 
-
-def _refuse_bool(value: Any) -> Any:
-    # YAML reads on, off, yes and no as booleans, and Python takes those for 1 and 0.
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _refuse_nothing(value: Any) -> Any:
-    if value in ("", [], ()):
-        raise ValueError("must not be empty")
-    return tuple(value) if isinstance(value, list) else value
-
-
-Seed = Annotated[int, BeforeValidator(_refuse_bool)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_refuse_bool)]
-Eps = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_refuse_bool)]
-Location = Annotated[str, BeforeValidator(_refuse_nothing)]
-Locations = Annotated[str | tuple[Location, ...], BeforeValidator(_refuse_nothing)]
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class _StorageSection(Section):
-    storage_options: dict[str, Any] = Field(
-        {},
-        repr=False,
-        description="Options of the fsspec file system (keys, endpoint, …). Empty: the environment's own credentials. "
-        "Never written to logs, reports or config.yaml",
-    )
-
-    @field_serializer("storage_options")
-    def _hide_values(self, options: Mapping[str, Any]) -> dict[str, str]:
-        return dict.fromkeys(options, HIDDEN)
-
-
-class InputConfig(_StorageSection):
+class InputConfig(StorageSection):
     """What is read: tars, loose images, or a table with an image column."""
 
     path: Locations | None = Field(
@@ -71,6 +43,11 @@ class InputConfig(_StorageSection):
     id_field: str | None = Field(
         None,
         description="Field of the sample's json (or column of the table) to use as image_id. Null: shard path + key",
+    )
+    json_fields: JsonFields = Field(
+        {},
+        description="Fields of the sample's json that become columns of `embeddings`, with their types (string, "
+        "double, bigint, boolean): {source: string, similarity: double}; a list of names takes them as text",
     )
     max_image_bytes: Count = Field(128 * 2**20, description="A larger image file is marked too_large and not decoded")
     max_image_pixels: Count = Field(
@@ -119,6 +96,73 @@ class EmbedConfig(Section):
     preprocess: Preprocess | None = Field(
         None, description="Input of an onnx: model: size, layout, dtype, mean, std, …"
     )
+    pixel_scorers: Columns = Field(
+        (),
+        description="Scores taken from the pixels while they are decoded: open_nsfw, or my_pkg.my_module:MyScorer; "
+        "each becomes a column <name>_score, which score.scorers filters by",
+    )
+
+
+class ScorerConfig(Section):
+    """A score of your own, and which images it rejects."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="Gives the column <name>_score and the reason <name>")
+    scorer: str | None = Field(
+        None,
+        description="my_pkg.my_module:MyScorer, which scores embeddings. Null: <name>_score is a column already",
+    )
+    min_score: Limit | None = Field(None, description="Images with score >= min_score stay")
+    max_score: Limit | None = Field(None, description="Images with score < max_score stay")
+
+
+class ScoreConfig(Section):
+    """Which images a score rejects, whatever they repeat."""
+
+    aesthetic_head: Location | None = Field(
+        None, description="Weight file of an aesthetic head for this encoder: safetensors, npz or PyTorch"
+    )
+    min_aesthetic_score: Limit | None = Field(
+        None, description="Images with aesthetic_score >= this stay; LAION's heads score from about 0 to 10"
+    )
+    nsfw_head: Location | None = Field(None, description="Weight file of an NSFW head for this encoder")
+    max_nsfw_score: Limit | None = Field(
+        None, description="Images with nsfw_score < this stay; a probability, one that equals the limit is rejected"
+    )
+    scorers: tuple[ScorerConfig, ...] = Field(
+        (), description="Scores of your own: a list of {name, scorer, min_score, max_score}"
+    )
+
+    @property
+    def is_idle(self) -> bool:
+        """True where nothing is scored."""
+        return self.aesthetic_head is None and self.nsfw_head is None and not self.scorers
+
+    @model_validator(mode="after")
+    def _limits_have_scores(self) -> ScoreConfig:
+        if self.min_aesthetic_score is not None and self.aesthetic_head is None:
+            raise ValueError("min_aesthetic_score needs aesthetic_head: name the head's weight file")
+        if self.max_nsfw_score is not None and self.nsfw_head is None:
+            raise ValueError("max_nsfw_score needs nsfw_head: name the head's weight file")
+        return self
+
+
+class DetectConfig(Section):
+    """What finds repeats: embeddings, or hashes alone, or hashes before embeddings."""
+
+    method: Literal["embedding", "exact", "phash"] = Field(
+        "embedding",
+        description="embedding: cluster and compare; exact: equal bytes or pixels; phash: perceptual hashes within "
+        "phash_radius. The last two need no model",
+    )
+    prepass: tuple[Literal["exact", "phash"], ...] = Field(
+        (),
+        description="With method embedding. exact: copies collapse before clustering; phash: images whose hashes are "
+        "near each other count as pairs too",
+    )
+    phash_bits: Literal[64, 256] = Field(64, description="Bits of a perceptual hash")
+    phash_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] = Field(
+        3, description="Hashes that differ in at most that many bits are near each other"
+    )
 
 
 class ClusterConfig(Section):
@@ -133,6 +177,10 @@ class ClusterConfig(Section):
     train_threads: Count = Field(
         1, description="Threads of the one task that trains; a fixed number, so that runs repeat"
     )
+    metadata_columns: Columns = Field(
+        (),
+        description="Columns that stay with the rows through clusters, similarities and duplicates, e.g. to rank by",
+    )
     embeddings_path: Location | None = Field(
         None,
         description="Start here: any Parquet or Delta table of (id, embedding). Null: the embeddings of the embed step",
@@ -144,9 +192,22 @@ class ClusterConfig(Section):
 class PairwiseConfig(Section):
     """How the images of one cluster are ranked and compared."""
 
-    which_to_keep: Literal["hard", "easy", "random"] = Field(
+    which_to_keep: Literal["hard", "easy", "random", "metadata"] = Field(
         "hard",
-        description="hard: the image farthest from its centroid stays; easy: the nearest; random: by a hash",
+        description="hard: the image farthest from its centroid stays; easy: the nearest; random: by a hash; metadata: "
+        "by metadata_columns",
+    )
+    distance_metric: Literal["cosine", "l2"] = Field(
+        "cosine",
+        description="Distance that hard and easy rank by. Centroids are unit vectors, so both give one order",
+    )
+    metadata_columns: Columns = Field(
+        (),
+        description="For which_to_keep metadata, the most important first: columns of cluster.metadata_columns, or "
+        "cosine_dist_to_cent. Nulls rank last, ids break ties",
+    )
+    ascending: bool | tuple[bool, ...] = Field(
+        True, description="Whether the smallest value ranks first: one for all metadata_columns, or one for each"
     )
     random_state: Seed = Field(42, description="Seed of which_to_keep random")
     batch_size: Count = Field(1024, description="Rows per matrix product: bounds memory, never changes the result")
@@ -159,6 +220,9 @@ class IdentifyConfig(Section):
         "auto",
         description="Cosine distance: a row is a duplicate when cosine_sim_score >= 1 - eps. auto: the encoder's "
         "measured preset (0.01 for embeddings of your own); null: stop after similarities",
+    )
+    target_keep_fraction: Share | None = Field(
+        None, description="Instead of eps: the share of rows that stays, e.g. 0.7; the eps that keeps it is picked"
     )
     rule: Literal["semdedup"] = Field(
         "semdedup",
@@ -173,6 +237,11 @@ class RemoveConfig(Section):
         None, description="Parquet or Delta table(s) of ids to remove. Null: the duplicates of the identify step"
     )
     id_field: str = Field("image_id", description="Id column of ids_path")
+    match_field: str | None = Field(
+        None,
+        description="Field of the sample's json (or column of the table) that the ids of ids_path are values of; "
+        "one id may name several samples. Null: the ids are image_ids",
+    )
     drop: tuple[Literal["duplicates", "rejected"], ...] = Field(
         ("duplicates", "rejected"),
         description="duplicates: what identify (or ids_path) names; rejected: what a filter marked",
@@ -182,7 +251,7 @@ class RemoveConfig(Section):
     )
 
 
-class OutputConfig(_StorageSection):
+class OutputConfig(StorageSection):
     """Where the dataset without duplicates goes."""
 
     path: Location | None = Field(

@@ -10,18 +10,18 @@ from pydantic import Field, ValidationError, field_serializer, field_validator, 
 
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.sections import (
-    HIDDEN,
     ClusterConfig,
+    DetectConfig,
     EmbedConfig,
     IdentifyConfig,
     InputConfig,
-    Location,
     OutputConfig,
     PairwiseConfig,
     RemoveConfig,
-    Section,
+    ScoreConfig,
     TableConfig,
 )
+from spark_imgdedup.config.values import HIDDEN, Location, Section
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
 
@@ -41,6 +41,8 @@ class Config(Section):
     )
     table: TableConfig = TableConfig()
     embed: EmbedConfig = EmbedConfig()
+    score: ScoreConfig = ScoreConfig()
+    detect: DetectConfig = DetectConfig()
     cluster: ClusterConfig = ClusterConfig()
     pairwise: PairwiseConfig = PairwiseConfig()
     identify: IdentifyConfig = IdentifyConfig()
