@@ -1,9 +1,12 @@
 """Copy the dataset without what identify, a filter or a list of ids names.
 
-reads   input.path; <work_dir>/duplicates, or remove.ids_path
-writes  output.path
+With `remove.ids_path` it works alone, on images, video clips or tables that nothing has embedded.
+
+reads   input.path; <work_dir>/duplicates and the scores of the filters, or remove.ids_path
+writes  <work_dir>/removed, output.path
 
     spark-submit jobs/remove.py --config conf/local.yaml --set remove.unreadable=drop
+    spark-submit jobs/remove.py --config conf/local.yaml --set remove.ids_path=unwanted --set remove.id_field=id
 """
 
 from spark_imgdedup.cli import run_job

@@ -27,6 +27,17 @@ TABLES = {
         "One row per sample, and one per damaged shard, whose key is null.",
         schemas.EMBEDDINGS.format(embedding="binary"),
     ),
+    "hashes": (
+        "detect",
+        "As `embeddings`, from a pass without a model: only where those lack the hashes that are asked for.",
+        schemas.HASHES,
+    ),
+    "copies": ("detect", "One row per image that repeats another one's bytes or pixels.", schemas.COPIES),
+    "near_hashes": (
+        "detect",
+        "One row per pair of distinct perceptual hashes within `detect.phash_radius` bits, whatever images have them.",
+        schemas.NEAR_HASHES,
+    ),
     "clusters": (
         "cluster",
         "One row per embedding. A vector that cannot be compared keeps its row: no cluster, and a reason.",
@@ -39,7 +50,7 @@ TABLES = {
     ),
     "duplicates": (
         "identify",
-        "The rows of `similarities` whose score reaches 1 - eps.",
+        "One row per duplicate: the rows of `similarities` whose score reaches 1 - eps, and what hashes find.",
         schemas.DUPLICATES.format(id="image_id string", id_type="string"),
     ),
     "removed": ("remove", "One row per sample that leaves the dataset.", schemas.REMOVED),
@@ -54,6 +65,13 @@ MEANINGS = {
     "image_format": "jpeg, png, webp, …, by content and not by extension",
     "image_bytes": "size of the encoded image",
     "sha256": "of the encoded image",
+    "pixel_sha256": "of the decoded pixels and their size; null unless `detect` asks for exact copies",
+    "phash": "perceptual hash of `detect.phash_bits` bits; null unless `detect` asks for it",
+    "group_size": "images with these bytes or pixels",
+    "phash_a": "the lower of the two hashes",
+    "phash_b": "the higher of the two hashes",
+    "hamming": "bits in which they differ",
+    "found_by": "embedding, exact or phash; with exact the score is 1, with phash it is 1 - differing bits / bits",
     "embedding": "unit vector, stored as `table.embedding_type` says",
     "rejected_because": "null, or why the row takes no further part: see [semantics](semantics.md#reasons)",
     "error": "the detail of the reason",
@@ -136,7 +154,13 @@ def tables() -> str:
         "Each step writes tables below `work_dir`, as `table.format` says (Parquet or Delta). A table is finished when "
         "`work_dir/_steps/<step>.json` is there; that record also holds the step's counts and the fingerprint of what "
         "the table was made from. With embeddings of your own, the id column of `clusters`, `similarities` and "
-        "`duplicates` has your name and type (`cluster.id_field`), and `max_id` has the same type.",
+        "`duplicates` has your name and type (`cluster.id_field`), and `max_id` has the same type. The columns of "
+        "`cluster.metadata_columns` follow in these three with their own types, and, where exact copies collapse "
+        "first, `dup_count`: how many copies a row stands for. The fields of `input.json_fields` are columns of "
+        "`embeddings`, and so is `<name>_score` of each of `embed.pixel_scorers`.",
+        "",
+        "`scored`, written by `score`, has all rows and columns of `embeddings`, and a column `<name>_score` (double) "
+        "for each head and scorer; `rejected_because` says which filter rejects a row.",
     ]
     for name, (step, about, columns) in TABLES.items():
         lines += ["", f"## {name}", "", f"Written by `{step}`. {about}", "", *_columns(columns)]
@@ -149,7 +173,8 @@ def tables() -> str:
         "| `centroids/array.npy`, `manifest.json` | (K, D) float32 unit centroids, with their shape and SHA-256 |",
         "| `report/report.json` | the summary of the run and the record of each step |",
         "| `config.yaml` | the settings of the last run, with `eps` resolved and secrets hidden |",
-        "| `index` | `image_id`, `shard`, `key` of every sample, where no `embeddings` fit the input |",
+        "| `index` | `image_id`, `shard`, `key` of every sample, with `remove.match_field` also `match_id`; where no "
+        "other table has them |",
         "",
         "## The new dataset",
         "",

@@ -7,18 +7,19 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
-from rich.table import Table
 
-from spark_imgdedup import config as settings
-from spark_imgdedup.config import Config, StepName, load_config
+from spark_imgdedup.config import ABOUT, STEP_NAMES, Config, StepName, defaults_as_yaml, load_config
 from spark_imgdedup.errors import ConfigError, ImgDedupError
 
+if TYPE_CHECKING:
+    from spark_imgdedup.report.summary import Summary
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+log = logging.getLogger(__name__)
 
 ConfigFile = Annotated[
     str | None, typer.Option("--config", "-c", help="YAML file that states what differs from the defaults, see conf/")
@@ -39,40 +40,63 @@ def run(config: ConfigFile = None, set_: Overrides = None, force: Force = False)
     _run_steps(load_config(config, set_ or ()), None, force)
 
 
-@app.command()
-def embed(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
-    """Decode every image of the input and give it an embedding."""
-    _run_steps(load_config(config, set_ or ()), ["embed"], force)
+@app.command("dedup-embeddings")
+def dedup_embeddings(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
+    """Every step after embed, on vectors of your own (video clips, audio, …): needs cluster.embeddings_path."""
+    loaded = load_config(config, set_ or ())
+    if not loaded.own_embeddings:
+        raise ConfigError(
+            "cluster.embeddings_path is not set. Name the table of your vectors, e.g. --set "
+            "cluster.embeddings_path=clips/ce1_embd_parquet; for images use run."
+        )
+    _run_steps(loaded, None, force)
+
+
+def _add_step(name: StepName) -> None:
+    """A command that takes one step; the others' tables are taken as they are."""
+
+    @app.command(name, help=ABOUT[name])
+    def step(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
+        _run_steps(load_config(config, set_ or ()), [name], force)
+
+
+for step_name in STEP_NAMES:
+    if step_name != "report":
+        _add_step(step_name)
 
 
 @app.command()
-def cluster(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
-    """Group similar images, so that only images of one group need comparing."""
-    _run_steps(load_config(config, set_ or ()), ["cluster"], force)
-
-
-@app.command()
-def pairwise(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
-    """Find the better-ranked image that each image resembles most."""
-    _run_steps(load_config(config, set_ or ()), ["pairwise"], force)
-
-
-@app.command()
-def identify(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
-    """Call an image a duplicate when it resembles a better-ranked one closely enough."""
-    _run_steps(load_config(config, set_ or ()), ["identify"], force)
-
-
-@app.command()
-def remove(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
-    """Copy the dataset without what identify, a filter or a list of ids names."""
-    _run_steps(load_config(config, set_ or ()), ["remove"], force)
-
-
-@app.command()
-def report(config: ConfigFile = None, set_: Overrides = None) -> None:
+def report(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    details: Annotated[bool, typer.Option("--details", help="Print the breakdowns of report.json as tables")] = False,
+) -> None:
     """Print what the steps so far have counted, and write report.json."""
-    _run_steps(load_config(config, set_ or ()), ["report"], False)
+    summary = _run_steps(load_config(config, set_ or ()), ["report"], False)
+    if details:
+        from spark_imgdedup.report.details import print_details
+
+        print_details(summary.breakdowns, Console())
+
+
+@app.command()
+def sample(  # noqa: PLR0913  # its options
+    to: Annotated[str, typer.Option(help="Folder for the images, pairs.csv and contact-sheet.png")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pairs")] = 50,
+    seed: Annotated[int, typer.Option(help="Another seed draws other pairs")] = 0,
+    min_score: Annotated[float | None, typer.Option(help="Only pairs whose cosine_sim_score is at least this")] = None,
+    max_score: Annotated[float | None, typer.Option(help="Only pairs whose cosine_sim_score is at most this")] = None,
+    lowest: Annotated[bool, typer.Option("--lowest", help="The pairs with the lowest scores, instead of any")] = False,
+) -> None:
+    """Export removed duplicates beside the images they repeat, for you to look at; needs duplicates."""
+    from spark_imgdedup.report.sample import SampleRequest, export_sample
+    from spark_imgdedup.runs.tables import Tables
+
+    request = SampleRequest(to, n, seed, min_score, max_score, lowest)
+    for line in export_sample(Tables(None, load_config(config, set_ or ())), request):
+        typer.echo(line)
 
 
 @app.command()
@@ -80,23 +104,30 @@ def eps(
     config: ConfigFile = None,
     set_: Overrides = None,
     levels: Annotated[
-        str | None, typer.Option(help="Comma-separated eps values; by default a dozen from 0 to 0.4")
+        str | None, typer.Option(help="Comma-separated eps values; by default a dozen from 0 to 0.4, and your own")
     ] = None,
+    pairs: Annotated[int, typer.Option(min=0, help="Pairs to show of those that are new at each eps")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON")] = False,
 ) -> None:
-    """Print how many rows each eps would remove; needs similarities (identify.eps: null stops there)."""
+    """Print what each eps would remove, how the scores are spread, and sampled pairs; needs similarities."""
+    from spark_imgdedup.report.eps_table import own_level, print_survey, survey_as_json
     from spark_imgdedup.runs.tables import Tables
-    from spark_imgdedup.stages.identify import count_by_eps
+    from spark_imgdedup.stages.thresholds import survey_scores
 
     numbers = _parse_levels(levels)
     loaded = load_config(config, set_ or ())
-    similarities = Tables(None, loaded).read("similarities")
-    n_rows = similarities.count()
-    table = Table("eps", "cosine_sim_score from", "rows removed", "share", box=None)
-    for level, n in count_by_eps(similarities, numbers, loaded):
-        table.add_row(f"{level:g}", f"{1 - level:.6g}", f"{n:,}", f"{n / max(n_rows, 1):.2%}")
-    console = Console()
-    console.print(f"{n_rows:,} rows were compared. A larger eps removes more.")
-    console.print(table)
+    tables = Tables(None, loaded)
+    similarities = tables.read("similarities")
+    marks = own_level(tables, loaded)
+    if levels is None:
+        numbers = [*numbers, *marks]
+    if loaded.detect.prepass:
+        log.warning("eps: what detect.prepass finds goes at any eps and is not counted here")
+    survey = survey_scores(similarities, numbers, loaded, n_pairs=pairs)
+    if as_json:
+        typer.echo(survey_as_json(survey, marks))
+    else:
+        print_survey(survey, marks, Console())
 
 
 @app.command()
@@ -149,26 +180,7 @@ def demo(
 @app.command("config")
 def show_config() -> None:
     """Print every setting with its default and meaning, as YAML."""
-    typer.echo(config_as_yaml())
-
-
-def config_as_yaml() -> str:
-    """The defaults with their meanings as comments: a file to start from."""
-    lines: list[str] = []
-    section = ""
-    for name, default, meaning in settings.describe():
-        head, _, key = name.rpartition(".")
-        if head != section:
-            lines += ["", f"{head}:"] if head else [""]
-            section = head
-        indent = "  " if head else ""
-        value = yaml.safe_dump(_plain(default), default_flow_style=True, width=1000).removesuffix("...\n").strip()
-        lines += [f"{indent}# {meaning}", f"{indent}{key}: {value}"]
-    return "\n".join(lines).strip()
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    typer.echo(defaults_as_yaml())
 
 
 def _parse_levels(levels: str | None) -> Sequence[float]:
@@ -182,12 +194,13 @@ def _parse_levels(levels: str | None) -> Sequence[float]:
     return numbers
 
 
-def _run_steps(config: Config, steps: Sequence[StepName] | None, force: bool) -> None:
+def _run_steps(config: Config, steps: Sequence[StepName] | None, force: bool) -> Summary:
     from spark_imgdedup.pipeline import run as run_pipeline
 
     summary = run_pipeline(config, steps=steps, force=force)
     if steps is None or "report" in steps:
         typer.echo("\n".join(summary.lines()))
+    return summary
 
 
 def run_job(command: str) -> None:

@@ -1,7 +1,9 @@
 """START HERE. The whole flow, top to bottom. A step reads tables, applies a stage, writes tables, and counts.
 
-shards -> embeddings -> clusters -> similarities -> duplicates -> kept -> report
-          embed         cluster     pairwise        identify      remove  report
+shards -> embeddings -> scored -> copies  -> clusters -> similarities -> duplicates -> kept -> report
+          embed         score     detect     cluster     pairwise        identify      remove  report
+
+`score` and `detect` are taken where the settings ask for them; see `config.steps` for other orders.
 """
 
 from __future__ import annotations
@@ -16,34 +18,63 @@ from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.report.summary import Summary, write_report
 from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
-from spark_imgdedup.runs.engine import Counts, Step, has_index, run_step
-from spark_imgdedup.runs.plan import idle_steps, plan_steps, resolve_eps
+from spark_imgdedup.runs.engine import Counts, Step, run_step
+from spark_imgdedup.runs.findings import find_duplicates
+from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps
+from spark_imgdedup.runs.sources import (
+    all_embeddings,
+    ids_to_remove,
+    read_pixels,
+    sample_index,
+    searched_embeddings,
+    searched_images,
+)
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.stages._order import preference
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
-from spark_imgdedup.stages.embed import embed_images, embed_shards
-from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.detect import collapse_copies, group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.read import index_images, open_table, read_images
 from spark_imgdedup.stages.remove import mark_removals, select_ids
+from spark_imgdedup.stages.score import filters_of, score_images
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 
 def embed(tables: Tables, config: Config) -> Counts:
     """Decode every image of the input and give it an embedding."""
-    if config.input.format == "webdataset":
-        images = embed_shards(tables.spark, config)
-    else:
-        images = embed_images(read_images(tables.spark, config), config)
-    embeddings = tables.write("embeddings", images)
+    embeddings = tables.write("embeddings", read_pixels(tables, config, with_model=True))
     require_unique_ids(embeddings.where(schemas.IS_SAMPLE), "image_id")
     return counts.count_images(embeddings, config)
 
 
+def score(tables: Tables, config: Config) -> Counts:
+    """Score every embedding, and mark the images that a filter rejects."""
+    field = config.cluster.embedding_field if config.own_embeddings else "embedding"
+    filters = filters_of(config.score)
+    scored = tables.write("scored", score_images(all_embeddings(tables, config), filters, embedding=field))
+    return counts.count_scored(scored, filters)
+
+
+def detect(tables: Tables, config: Config) -> Counts:
+    """Find exact copies by digests, and perceptual hashes that are near each other, without a model."""
+    images = searched_images(tables, config)
+    found: Counts = {"images": images.count()}
+    if "exact" in config.detect.hashes:
+        copies = group_exact(images, order=preference(config, with_distances=False))
+        found["copies"] = tables.write("copies", copies).count()
+    if "phash" in config.detect.hashes:
+        bits, radius = config.detect.phash_bits, config.detect.phash_radius
+        near = near_hashes(images, n_bits=bits, radius=radius)
+        found |= {"near_hashes": tables.write("near_hashes", near).count(), **search_recall(n_bits=bits, radius=radius)}
+    return found
+
+
 def cluster(tables: Tables, config: Config) -> Counts:
     """Group similar images, so that only images of one group need comparing."""
-    embeddings = _embeddings(tables, config)
+    embeddings = searched_embeddings(tables, config)
+    if config.collapses_copies:
+        embeddings = collapse_copies(embeddings, tables.read("copies"))
     centroids = tables.write_array("centroids", fit_centroids(embeddings, config), config.cluster.model_dump())
     clusters = tables.write("clusters", assign_clusters(embeddings, centroids, config))
     return counts.count_clusters(clusters)
@@ -57,20 +88,22 @@ def pairwise(tables: Tables, config: Config) -> Counts:
 
 def identify(tables: Tables, config: Config) -> Counts:
     """Call an image a duplicate when it resembles a better-ranked one closely enough."""
-    duplicates = tables.write("duplicates", identify_duplicates(tables.read("similarities"), config))
-    return {"eps": config.identify.eps, "duplicates": duplicates.count()}
+    config, found = find_duplicates(tables, config)
+    duplicates = tables.write("duplicates", found)
+    return counts.count_duplicates(duplicates, config)
 
 
 def remove(tables: Tables, config: Config) -> Counts:
     """Copy the dataset without what identify, a filter or a list of ids names."""
     output_path(config)  # refused before any work, not after it
-    ids = _ids_to_remove(tables, config)
-    index = _index(tables, config)
+    ids = ids_to_remove(tables, config)
+    index = sample_index(tables, config)
     samples = index.where(schemas.IS_SAMPLE)
-    found = counts.count_samples(index, ids)
-    removed = tables.write("removed", mark_removals(samples, ids, config))
+    found = counts.count_samples(index, ids, config.remove.match_field)
+    removed = tables.write("removed", mark_removals(samples, select_ids(ids, "image_id"), config))
     n_damaged = found.pop("n_damaged_shards")
     found |= {"removed": counts.count_removed(removed), "output": config.output.path}
+    counts.require_images(found)
     found |= write_dataset(tables, samples, removed, config)
     require_sums(found, n_damaged=n_damaged)
     return found
@@ -78,6 +111,8 @@ def remove(tables: Tables, config: Config) -> Counts:
 
 STEPS: dict[str, Step] = {
     "embed": embed,
+    "score": score,
+    "detect": detect,
     "cluster": cluster,
     "pairwise": pairwise,
     "identify": identify,
@@ -104,35 +139,10 @@ def run(
     if "remove" in planned:
         output_path(config)
     tables = Tables(spark, config)
+    require_inputs(planned, tables, config)
     if planned != ["report"]:
         storage.write_bytes(storage.join(config.work_dir, "config.yaml"), counts.to_yaml(config).encode())
     for name in planned:
         if name != "report":
             run_step(name, STEPS[name], tables, planned, force=force)
-    return write_report(tables, config, leave_out=idle_steps(config))
-
-
-def _embeddings(tables: Tables, config: Config) -> DataFrame:
-    path = config.cluster.embeddings_path
-    if path is None:
-        return tables.read("embeddings")
-    embeddings = open_table(tables.spark, (path,))
-    schemas.require(embeddings, {config.cluster.id_field: None, config.cluster.embedding_field: None}, stage="cluster")
-    require_unique_ids(embeddings, config.cluster.id_field)
-    return embeddings
-
-
-def _index(tables: Tables, config: Config) -> DataFrame:
-    """image_id, shard, key, rejected_because of every sample: from the embeddings, if they are of this very input."""
-    if has_index(tables, config):
-        return tables.read("embeddings").select("image_id", "shard", "key", "rejected_because")
-    index = tables.write("index", index_images(tables.spark, config))
-    require_unique_ids(index.where(schemas.IS_SAMPLE), "image_id")
-    return index
-
-
-def _ids_to_remove(tables: Tables, config: Config) -> DataFrame:
-    paths = config.remove.ids_path
-    if paths is None:
-        return select_ids(tables.read("duplicates"), config.id_column)
-    return select_ids(open_table(tables.spark, (paths,) if isinstance(paths, str) else paths), config.remove.id_field)
+    return write_report(tables, config, leave_out=idle_steps(config), compute="report" in planned)

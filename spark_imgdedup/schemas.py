@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 
 # One row per sample, and one per damaged shard (key null, rejected_because 'damaged_shard').
 IMAGES = "image_id string, shard string, key string, image binary, rejected_because string, error string"
-# What the model adds to an image.
-EMBEDDED = (
-    "width int, height int, image_format string, image_bytes bigint, sha256 string, "
-    "embedding {embedding}, rejected_because string, error string"
+SAMPLE = "image_id string, shard string, key string"
+# What decoding adds to an image, and what the model adds to that. The last two hashes are null unless they are needed.
+_DECODED = (
+    "width int, height int, image_format string, image_bytes bigint, sha256 string, pixel_sha256 string, phash binary"
 )
-EMBEDDINGS = "image_id string, shard string, key string, " + EMBEDDED
+HASHED = f"{_DECODED}, rejected_because string, error string"
+EMBEDDED = f"{_DECODED}, embedding {{embedding}}, rejected_because string, error string"
+# A pixel scorer adds <name>_score double.
+EMBEDDINGS = f"{SAMPLE}, {EMBEDDED}"
+HASHES = f"{SAMPLE}, {HASHED}"
 # One row per embedding; cluster_id is null where rejected_because says why the vector is unusable.
 CLUSTERS = "{id}, cluster_id int, embedding {embedding}, cosine_dist_to_cent double, rejected_because string"
 SIMILARITIES = "{id}, cluster_id int, max_id {id_type}, cosine_sim_score double, cosine_dist_to_cent double"
-DUPLICATES = "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int"
+DUPLICATES = "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int, found_by string"
+COPIES = "image_id string, max_id string, group_size bigint"
+NEAR_HASHES = "phash_a binary, phash_b binary, hamming int"
 # One row per sample that leaves the dataset.
 REMOVED = "image_id string, shard string, key string, reason string"
 # One row per tar written; n_cut samples could not be copied because the input ends inside of them.
@@ -33,9 +39,17 @@ CENTROIDS = "cluster_id int, centroid binary"
 
 # Why a row has no usable image. A filter's reasons are its own.
 UNREADABLE_REASONS = ("no_image", "several_images", "unreadable", "too_large", "no_id")
+# Why a vector cannot be compared or scored.
+VECTOR_REASONS = ("no_embedding", "wrong_length", "zero_embedding", "nan_embedding")
 DAMAGED_SHARD = "damaged_shard"
 # Tells the rows of samples from those of damaged shards.
 IS_SAMPLE = "(key is not null)"
+
+
+def column_names(*schemas: str) -> tuple[str, ...]:
+    """The columns that these schemas name, each once; without an id column that the user names."""
+    names = (column.split()[0] for schema in schemas for column in schema.split(", "))
+    return tuple(dict.fromkeys(name for name in names if not name.startswith("{")))
 
 
 def require(df: DataFrame, columns: dict[str, str | None], *, stage: str) -> None:

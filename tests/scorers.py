@@ -29,3 +29,18 @@ class Nameless:
 class Unbuildable(FirstNumber):
     def __init__(self):
         raise ArithmeticError("no weights today")
+
+
+class Brightness:
+    """The mean of all pixels, from the pixels themselves."""
+
+    name = "brightness"
+
+    def __init__(self, *, n_threads, device):
+        self.fingerprint = f"brightness {n_threads} {device}"
+
+    def preprocess(self, image):
+        return np.array([np.asarray(image, np.float64).mean()])
+
+    def score(self, batch):
+        return batch[:, 0]

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "gpu": {"errors"},
     "kernels": set(),
     "models": {"errors", "kernels"},
-    "config": {"errors", "models", "files.storage"},
+    "config": {"errors", "schemas", "models", "files.storage"},
     "files": {"errors", "config", "files.storage"},
     "stages": {"errors", "schemas", "config", "files", "files.storage", "gpu", "kernels", "models"},
     "runs": {"__init__", "errors", "schemas", "config", "files", "files.storage", "models", "stages"},
@@ -34,7 +34,7 @@ MAY_IMPORT = {
         *("stages", "runs", "report"),
     },
     "demo": {"errors", "config", "pipeline", "report", "runs"},
-    "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "pipeline", "demo"},
+    "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "report", "pipeline", "demo"},
     "__main__": {"cli"},
     # The door of the package: it names what a notebook uses and imports none of it until then.
     "__init__": {"config", "pipeline", "stages"},

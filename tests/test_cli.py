@@ -14,12 +14,13 @@ import yaml
 from typer.testing import CliRunner
 
 from spark_imgdedup import cli
-from spark_imgdedup.config import Config
+from spark_imgdedup.config import ABOUT, Config
 from spark_imgdedup.errors import ConfigError, ModelError
+from spark_imgdedup.pipeline import STEPS
 
 COMMANDS = (
-    *("run", "embed", "cluster", "pairwise", "identify", "remove", "report"),
-    *("eps", "export", "fetch-model", "demo", "config"),
+    *("run", "dedup-embeddings", "embed", "score", "detect", "cluster", "pairwise", "identify", "remove", "report"),
+    *("eps", "sample", "export", "fetch-model", "demo", "config"),
 )
 ROOT = Path(cli.__file__).parent.parent
 
@@ -59,13 +60,14 @@ def test_every_command_explains_itself(command):
 def test_every_step_has_a_command_and_a_job():
     jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")}
 
-    assert jobs == (set(Config().steps) | {"dedup"})
+    assert jobs == (set(Config().steps) | {"dedup", "dedup_embeddings"})
 
 
 def test_config_prints_every_default_as_yaml():
     _, out, _ = call("config")
 
-    assert yaml.safe_load(out)["identify"] == {"eps": "auto", "rule": "semdedup"}
+    assert yaml.safe_load(out)["remove"]["unreadable"] == "keep"
+    assert yaml.safe_load(out)["identify"] == {"eps": "auto", "target_keep_fraction": None, "rule": "semdedup"}
 
 
 @pytest.mark.parametrize(
@@ -163,8 +165,13 @@ def test_eps_prints_what_each_level_would_remove(own_embeddings, monkeypatch):
 
     assert code == 0
     table = [line.split() for line in out.splitlines()]
-    assert table[0][:1] == ["5"]  # rows were compared
-    assert [row[:3] for row in table[2:]] == [["0", "1", "1"], ["0.01", "0.99", "2"], ["0.9", "0.1", "2"]]
+    assert table[0][:2] == ["5", "rows;"]
+    assert [row[:4] for row in table[3:6]] == [
+        ["0.000", "1.000000", "1", "20.00%"],
+        ["0.010", "0.990000", "2", "40.00%"],
+        ["0.900", "0.100000", "2", "40.00%"],
+    ]
+    assert table[4][-1] == "identify.eps"  # 0.01 is what `identify` would take
 
 
 @pytest.mark.spark
@@ -221,3 +228,9 @@ def test_levels_are_numbers_below_one():
     assert cli._parse_levels("0, 0.5") == [0.0, 0.5]
     with pytest.raises(ConfigError):
         cli._parse_levels("1")
+
+
+def test_a_step_is_described_in_the_same_words_everywhere():
+    described = {name: step.__doc__.splitlines()[0] for name, step in STEPS.items()}
+
+    assert described == {name: about for name, about in ABOUT.items() if name != "report"}

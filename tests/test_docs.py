@@ -77,7 +77,7 @@ def parse(arguments):
 def test_every_command_of_the_docs_is_one_that_exists_with_settings_that_are_valid(page, tmp_path):
     files = {file.name: str(file) for file in named_files(page, "yaml", tmp_path)}
     submitted = [
-        ["spark-imgdedup", Path(job).stem.replace("dedup", "run"), *rest]
+        ["spark-imgdedup", {"dedup": "run"}.get(stem := Path(job).stem, stem.replace("_", "-")), *rest]
         for _, job, *rest in commands(page, "spark-submit")
     ]
     for words in commands(page, "spark-imgdedup") + submitted:

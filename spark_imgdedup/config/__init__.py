@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spark_imgdedup.config.load import load_config
+from spark_imgdedup.config.load import defaults_as_yaml, load_config
 from spark_imgdedup.config.sections import (
     ClusterConfig,
     DetectConfig,
@@ -16,10 +16,12 @@ from spark_imgdedup.config.sections import (
     ScorerConfig,
     TableConfig,
 )
-from spark_imgdedup.config.settings import STEP_NAMES, Config, StepName, describe, parse_config
+from spark_imgdedup.config.settings import Config, describe, parse_config
+from spark_imgdedup.config.steps import ABOUT, STEP_NAMES, StepName
 from spark_imgdedup.config.values import Section
 
 __all__ = [
+    "ABOUT",
     "STEP_NAMES",
     "ClusterConfig",
     "Config",
@@ -35,6 +37,7 @@ __all__ = [
     "Section",
     "StepName",
     "TableConfig",
+    "defaults_as_yaml",
     "describe",
     "load_config",
     "parse_config",

@@ -22,6 +22,9 @@ def explain(error: ValidationError, keys: Sequence[str]) -> Iterator[str]:
         if problem["type"] == "extra_forbidden":
             yield _explain_unknown(".".join(str(part) for part in problem["loc"]), keys)
             continue
+        if not problem["loc"] and problem["type"] == "value_error":  # sections that disagree: the words name the keys
+            yield from problem["msg"].removeprefix("Value error, ").splitlines()
+            continue
         name = ".".join(str(part) for part in problem["loc"] if part in known)
         if name in explained:  # a union reports once for each of its members
             continue
@@ -33,6 +36,9 @@ def explain(error: ValidationError, keys: Sequence[str]) -> Iterator[str]:
         ]
         alternative = f" or {words[0]}" if words and problem["type"] != "literal_error" else ""
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "value_error" and name not in keys:  # of a section as a whole
+            yield f"{name}: {message}."
+            continue
         yield f"{name}: {message}{alternative}, got {_shown(name, problem['input'], keys)}."
 
 

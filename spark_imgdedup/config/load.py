@@ -1,4 +1,4 @@
-"""The settings of a run from a YAML file and the command line."""
+"""The settings of a run from a YAML file and the command line, and as a file to start from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from spark_imgdedup.config.settings import Config, parse_config
+from spark_imgdedup.config.settings import Config, describe, parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 
@@ -66,3 +66,22 @@ def _apply_override(settings: dict[str, Any], override: str) -> None:
         inner = settings.get(section)
         settings[section] = settings = dict(inner) if isinstance(inner, dict) else {}
     settings[parts[-1]] = value
+
+
+def defaults_as_yaml() -> str:
+    """The defaults with their meanings as comments: a file to start from."""
+    lines: list[str] = []
+    section = ""
+    for name, default, meaning in describe():
+        head, _, key = name.rpartition(".")
+        if head != section:
+            lines += ["", f"{head}:"] if head else [""]
+            section = head
+        indent = "  " if head else ""
+        value = yaml.safe_dump(_plain(default), default_flow_style=True, width=1000).removesuffix("...\n").strip()
+        lines += [f"{indent}# {meaning}", f"{indent}{key}: {value}"]
+    return "\n".join(lines).strip()
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

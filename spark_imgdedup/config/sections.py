@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from spark_imgdedup.config.values import (
     Columns,
@@ -140,9 +140,11 @@ class ScoreConfig(Section):
     @model_validator(mode="after")
     def _limits_have_scores(self) -> ScoreConfig:
         if self.min_aesthetic_score is not None and self.aesthetic_head is None:
-            raise ValueError("min_aesthetic_score needs aesthetic_head: name the head's weight file")
+            raise ValueError(
+                f"min_aesthetic_score is {self.min_aesthetic_score}, but aesthetic_head is not set. Name its file"
+            )
         if self.max_nsfw_score is not None and self.nsfw_head is None:
-            raise ValueError("max_nsfw_score needs nsfw_head: name the head's weight file")
+            raise ValueError(f"max_nsfw_score is {self.max_nsfw_score}, but nsfw_head is not set. Name its file")
         return self
 
 
@@ -163,6 +165,11 @@ class DetectConfig(Section):
     phash_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] = Field(
         3, description="Hashes that differ in at most that many bits are near each other"
     )
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hashes that the images need: exact, phash, both or none."""
+        return frozenset(self.prepass if self.method == "embedding" else (self.method,))
 
 
 class ClusterConfig(Section):
@@ -212,6 +219,11 @@ class PairwiseConfig(Section):
     random_state: Seed = Field(42, description="Seed of which_to_keep random")
     batch_size: Count = Field(1024, description="Rows per matrix product: bounds memory, never changes the result")
 
+    @property
+    def directions(self) -> tuple[bool, ...]:
+        """Whether each of metadata_columns ascends."""
+        return (self.ascending,) * len(self.metadata_columns) if isinstance(self.ascending, bool) else self.ascending
+
 
 class IdentifyConfig(Section):
     """When an image is a duplicate."""
@@ -228,6 +240,13 @@ class IdentifyConfig(Section):
         "semdedup",
         description="semdedup: a row goes when it resembles any better-ranked row, even one that goes itself",
     )
+
+    @field_validator("target_keep_fraction")
+    @classmethod
+    def _instead_of_eps(cls, target: float | None, others: ValidationInfo) -> float | None:
+        if target is not None and isinstance(number := others.data.get("eps"), float):
+            raise ValueError(f"stands in place of identify.eps, which is {number}; give one of them")
+        return target
 
 
 class RemoveConfig(Section):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from spark_imgdedup.config.explain import explain
+from spark_imgdedup.config.fields import problems as field_problems
+from spark_imgdedup.config.ranking import problems as ranking_problems
 from spark_imgdedup.config.sections import (
     ClusterConfig,
     DetectConfig,
@@ -21,12 +23,10 @@ from spark_imgdedup.config.sections import (
     ScoreConfig,
     TableConfig,
 )
+from spark_imgdedup.config.steps import SEARCH, STEP_NAMES, StepName, misplaced
 from spark_imgdedup.config.values import HIDDEN, Location, Section
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
-
-StepName = Literal["embed", "cluster", "pairwise", "identify", "remove", "report"]
-STEP_NAMES: tuple[StepName, ...] = ("embed", "cluster", "pairwise", "identify", "remove", "report")
 
 _SECRET_KEY = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE)  # what Spark itself hides
 
@@ -34,7 +34,11 @@ _SECRET_KEY = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE) 
 class Config(Section):
     """Every setting of a run."""
 
-    steps: tuple[StepName, ...] = Field(STEP_NAMES, description="The steps that `run` takes, in order")
+    steps: tuple[StepName, ...] = Field(
+        STEP_NAMES,
+        description="The steps that `run` takes, in order. score may stand before detect and cluster (what it rejects "
+        "takes no part in the search) or after identify (what is left is filtered)",
+    )
     input: InputConfig = InputConfig()
     work_dir: Location = Field(
         "work", description="Folder of the tables between the steps, the centroids and the report"
@@ -80,10 +84,32 @@ class Config(Section):
     @field_validator("steps")
     @classmethod
     def _steps_in_order(cls, steps: tuple[StepName, ...]) -> tuple[StepName, ...]:
-        in_order = tuple(name for name in STEP_NAMES if name in steps)
-        if not steps or steps != in_order:
-            raise ValueError(f"must name each step once, in the order of the data, e.g. {list(in_order or STEP_NAMES)}")
+        if found := list(misplaced(steps)):
+            raise ValueError("; ".join(found))
         return steps
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        if found := [*field_problems(self), *ranking_problems(self)]:
+            raise ValueError("\n".join(found))
+        return self
+
+    @property
+    def filters_first(self) -> bool:
+        """True where what `score` rejects takes no part in the search for duplicates."""
+        if self.score.is_idle or "score" not in self.steps:
+            return False
+        return all(self.steps.index("score") < self.steps.index(name) for name in SEARCH if name in self.steps)
+
+    @property
+    def uses_scores(self) -> bool:
+        """True where `remove` leaves out what `score` rejects."""
+        return not self.score.is_idle and "score" in self.steps
+
+    @property
+    def uses_duplicates(self) -> bool:
+        """True where `remove` takes its ids from `identify`."""
+        return self.remove.ids_path is None and "identify" in self.steps
 
     @property
     def own_embeddings(self) -> bool:
@@ -94,6 +120,17 @@ class Config(Section):
     def id_column(self) -> str:
         """Name of the id column in every table of the run."""
         return self.cluster.id_field if self.own_embeddings else "image_id"
+
+    @property
+    def collapses_copies(self) -> bool:
+        """True where exact copies are one row, with the dup_count of those left out, before clustering."""
+        return self.detect.method == "embedding" and "exact" in self.detect.prepass and not self.own_embeddings
+
+    @property
+    def carried_columns(self) -> tuple[str, ...]:
+        """Columns beside our own that stay with the rows through clusters, similarities and duplicates."""
+        ours = ("dup_count",) if self.collapses_copies else ()
+        return tuple(dict.fromkeys((*self.cluster.metadata_columns, *ours)))
 
 
 def parse_config(settings: Mapping[str, Any], source: str = "config") -> Config:

@@ -5,16 +5,17 @@ A shard is never held whole: members come one by one, and only the bytes asked f
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from spark_imgdedup.config import InputConfig
+from spark_imgdedup.config.values import JsonType
 from spark_imgdedup.errors import ConfigError, ShardError
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.sidecar import JsonValue, read_fields
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
@@ -48,6 +49,11 @@ class Member:
     def is_image(self) -> bool:
         """True for the extensions that hold images, in any case."""
         return self.suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+
+    @property
+    def is_sidecar(self) -> bool:
+        """True for <key>.json, in any case."""
+        return self.suffix.lower() == "json"
 
 
 @dataclass
@@ -163,17 +169,14 @@ def sample_id(shard_name: str, sample: Sample, id_field: str | None = None) -> t
     own = f"{shard_name}/{sample.key}"
     if id_field is None:
         return own, None
-    sidecar = next((m for m in sample.members if m.suffix.lower() == "json"), None)
-    value = _json_field(sidecar.data, id_field) if sidecar and sidecar.data is not None else None
-    return (own, "no_id") if value is None else (value, None)
+    (value,) = sample_fields(sample, {id_field: "string"})
+    return (own, "no_id") if value is None else (str(value), None)
 
 
-def _json_field(data: bytes, name: str) -> str | None:
-    try:
-        value = json.loads(data)[name]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+def sample_fields(sample: Sample, fields: Mapping[str, JsonType]) -> tuple[JsonValue, ...]:
+    """Fields of the sample's json as values of their types, see `read_fields`; None for each where it has no json."""
+    sidecar = next((member for member in sample.members if member.is_sidecar), None)
+    return read_fields(sidecar.data if sidecar else None, fields)
 
 
 def total_bytes(shards: Iterable[Shard]) -> int:

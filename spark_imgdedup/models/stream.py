@@ -6,17 +6,25 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spark_imgdedup.kernels.images import ImageError, decode_image
+from spark_imgdedup.errors import ModelError
+from spark_imgdedup.kernels.hashes import perceptual_hash, pixel_digest
+from spark_imgdedup.kernels.images import DecodedImage, ImageError, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 
 if TYPE_CHECKING:
     from spark_imgdedup.models import Encoder
+    from spark_imgdedup.models.scorers import PixelScorer
+
+# float32 models differ in their last bits from one machine to another.
+SCORE_DECIMALS = 6
+
+Inputs = tuple[npt.NDArray[Any], ...]  # one for each model, as its preprocess made it
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class ImageRecord:
     data: bytes | None
     rejected_because: str | None = None
     error: str | None = None
+    fields: tuple[Any, ...] = ()  # of the sample's json, in the order of input.json_fields
 
 
 @dataclass
@@ -45,7 +54,11 @@ class EmbeddedImage:
     image_format: str | None = None
     image_bytes: int | None = None
     sha256: str | None = None
+    pixel_sha256: str | None = None
+    phash: bytes | None = None
+    scores: dict[str, float] = field(default_factory=dict)  # of pixel scorers, by name
     vector: npt.NDArray[np.float32] | None = None
+    fields: tuple[Any, ...] = ()  # as they were read
 
 
 @dataclass(frozen=True)
@@ -57,31 +70,60 @@ class StreamSettings:
     max_pixels: int
 
 
+@dataclass(frozen=True)
+class PixelWork:
+    """What is done with each decoded picture. All of it is optional.
+
+    Attributes:
+        encoder: Gives the vector.
+        scorers: Each gives a score.
+        pixel_digest: Whether to take the SHA-256 of the pixels.
+        phash_bits: Bits of the perceptual hash; None takes none.
+    """
+
+    encoder: Encoder | None = None
+    scorers: tuple[PixelScorer, ...] = ()
+    pixel_digest: bool = False
+    phash_bits: int | None = None
+
+    def prepare(self, row: EmbeddedImage, decoded: DecodedImage) -> Inputs:
+        """Put the hashes into the row and give what each model wants; runs in a decode thread."""
+        if self.pixel_digest:
+            row.pixel_sha256 = pixel_digest(decoded.image)
+        if self.phash_bits is not None:
+            row.phash = perceptual_hash(decoded.image, n_bits=self.phash_bits)
+        encoders = () if self.encoder is None else (self.encoder,)
+        models: tuple[Encoder | PixelScorer, ...] = (*encoders, *self.scorers)
+        return tuple(model.preprocess(decoded.image) for model in models)
+
+
 def embed_stream(
-    records: Iterable[ImageRecord], encoder: Encoder, settings: StreamSettings
+    records: Iterable[ImageRecord], work: PixelWork, settings: StreamSettings
 ) -> Iterator[list[EmbeddedImage]]:
-    """The records with their vectors, in order, one list per model call.
+    """The records with what `work` makes of their pictures, in order, one list per model call.
 
     At most three batches of images are held: one in the model, two decoded or waiting. Every batch is padded to
     `batch_size`: a model rounds differently for other batch shapes, and no result may depend on where a partition ends.
     """
-    ahead: deque[Future[tuple[EmbeddedImage, npt.NDArray[Any] | None]]] = deque()
+    ahead: deque[Future[tuple[EmbeddedImage, Inputs | None]]] = deque()
     with ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode") as pool:
         try:
             for record in records:
-                ahead.append(pool.submit(_prepare, record, encoder, settings.max_pixels))
+                ahead.append(pool.submit(_prepare, record, work, settings.max_pixels))
                 if len(ahead) >= 3 * settings.batch_size:
-                    yield _embed([ahead.popleft() for _ in range(settings.batch_size)], encoder, settings.batch_size)
+                    yield _run_models([ahead.popleft() for _ in range(settings.batch_size)], work, settings.batch_size)
             while ahead:
                 size = min(settings.batch_size, len(ahead))
-                yield _embed([ahead.popleft() for _ in range(size)], encoder, settings.batch_size)
+                yield _run_models([ahead.popleft() for _ in range(size)], work, settings.batch_size)
         finally:  # a consumer that stops early must not wait for images nobody wants
             for future in ahead:
                 future.cancel()
 
 
-def _prepare(record: ImageRecord, encoder: Encoder, max_pixels: int) -> tuple[EmbeddedImage, npt.NDArray[Any] | None]:
-    row = EmbeddedImage(record.image_id, record.shard, record.key, record.rejected_because, record.error)
+def _prepare(record: ImageRecord, work: PixelWork, max_pixels: int) -> tuple[EmbeddedImage, Inputs | None]:
+    row = EmbeddedImage(
+        *(record.image_id, record.shard, record.key, record.rejected_because, record.error), fields=record.fields
+    )
     if record.data is None:
         return row, None
     row.image_bytes = len(record.data)
@@ -94,25 +136,46 @@ def _prepare(record: ImageRecord, encoder: Encoder, max_pixels: int) -> tuple[Em
         row.rejected_because, row.error = error.reason, str(error)
         return row, None
     row.width, row.height, row.image_format = decoded.width, decoded.height, decoded.format
-    return row, encoder.preprocess(decoded.image)
+    return row, work.prepare(row, decoded)
 
 
-def _embed(
-    prepared: list[Future[tuple[EmbeddedImage, npt.NDArray[Any] | None]]], encoder: Encoder, batch_size: int
+def _run_models(
+    prepared: list[Future[tuple[EmbeddedImage, Inputs | None]]], work: PixelWork, batch_size: int
 ) -> list[EmbeddedImage]:
     results = [future.result() for future in prepared]
-    inputs = [(row, array) for row, array in results if array is not None]
-    if inputs:
-        batch = np.zeros((batch_size, *inputs[0][1].shape), inputs[0][1].dtype)
-        for place, (_, array) in enumerate(inputs):
-            batch[place] = array
-        vectors = np.asarray(encoder.encode(batch), np.float32)[: len(inputs)]
-        reasons = invalid_rows(vectors)
-        usable = [not reason for reason in reasons]
-        vectors[usable] = l2_normalize(vectors[usable])
-        for (row, _), vector, reason in zip(inputs, vectors, reasons, strict=True):
-            if reason:
-                row.rejected_because, row.error = str(reason), "the model gave a vector that has no direction"
-            else:
-                row.vector = vector
+    rows = [row for row, inputs in results if inputs is not None]
+    by_model = list(zip(*(inputs for _, inputs in results if inputs is not None), strict=True))
+    if work.encoder is not None and rows:
+        _set_vectors(rows, np.asarray(work.encoder.encode(_padded(by_model.pop(0), batch_size)), np.float32))
+    for scorer, inputs in zip(work.scorers, by_model, strict=False):  # no inputs where no picture could be decoded
+        _set_scores(rows, scorer, np.asarray(scorer.score(_padded(inputs, batch_size))))
     return [row for row, _ in results]
+
+
+def _padded(arrays: Inputs, batch_size: int) -> npt.NDArray[Any]:
+    batch = np.zeros((batch_size, *arrays[0].shape), arrays[0].dtype)
+    for place, array in enumerate(arrays):
+        batch[place] = array
+    return batch
+
+
+def _set_vectors(rows: list[EmbeddedImage], vectors: npt.NDArray[np.float32]) -> None:
+    vectors = vectors[: len(rows)]
+    reasons = invalid_rows(vectors)
+    usable = [not reason for reason in reasons]
+    vectors[usable] = l2_normalize(vectors[usable])
+    for row, vector, reason in zip(rows, vectors, reasons, strict=True):
+        if reason:
+            row.rejected_because, row.error = str(reason), "the model gave a vector that has no direction"
+        else:
+            row.vector = vector
+
+
+def _set_scores(rows: list[EmbeddedImage], scorer: PixelScorer, scores: npt.NDArray[Any]) -> None:
+    if scores.ndim != 1 or len(scores) < len(rows):
+        raise ModelError(
+            f"The pixel scorer '{scorer.name}' gave an array of shape {scores.shape} for {len(rows)} pictures. Return "
+            "one number for each."
+        )
+    for row, score in zip(rows, scores.tolist(), strict=False):  # what is beyond the rows is padding
+        row.scores[scorer.name] = round(float(score), SCORE_DECIMALS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Pair:
         repeated_id: Its id.
         score: cosine_sim_score.
         note: What is known of the pair, e.g. how the copy was made.
+        is_kept: False where the repeated image was removed too: it is then marked in grey.
     """
 
     removed: bytes
@@ -52,6 +53,7 @@ class Pair:
     repeated_id: str
     score: float
     note: str = ""
+    is_kept: bool = True
 
 
 def contact_sheet(pairs: Sequence[Pair], path: str | Path) -> None:
@@ -60,9 +62,20 @@ def contact_sheet(pairs: Sequence[Pair], path: str | Path) -> None:
     Raises:
         ValueError: there are no pairs, or (ImageError) an image cannot be decoded.
     """
-    if not pairs:
+    sheet = draw_sheet(pairs, len(pairs))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, optimize=True)
+
+
+def draw_sheet(pairs: Iterable[Pair], n_pairs: int) -> Image.Image:
+    """The pairs, three a row. One pair is held at a time.
+
+    Raises:
+        ValueError: there are no pairs, or (ImageError) an image cannot be decoded.
+    """
+    if n_pairs < 1:
         raise ValueError("A contact sheet needs at least one pair, got none.")
-    n_rows = -(-len(pairs) // PAIRS_PER_ROW)
+    n_rows = -(-n_pairs // PAIRS_PER_ROW)
     sheet = Image.new("RGB", (SHEET_WIDTH, n_rows * (_CELL_HEIGHT + MARGIN) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, pair in enumerate(pairs):
@@ -70,8 +83,7 @@ def contact_sheet(pairs: Sequence[Pair], path: str | Path) -> None:
         _draw_pair(
             sheet, draw, pair, (MARGIN + column * (_CELL_WIDTH + MARGIN), MARGIN + row * (_CELL_HEIGHT + MARGIN))
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    return sheet
 
 
 def _draw_pair(sheet: Image.Image, draw: ImageDraw.ImageDraw, pair: Pair, corner: tuple[int, int]) -> None:
@@ -83,7 +95,7 @@ def _draw_pair(sheet: Image.Image, draw: ImageDraw.ImageDraw, pair: Pair, corner
     width = _CELL_WIDTH - 2 * PADDING
     sides = (
         (pair.removed, "removed", REMOVED, pair.removed_id),
-        (pair.repeated, "repeats", REPEATED, pair.repeated_id),
+        (pair.repeated, "repeats", REPEATED if pair.is_kept else QUIET, pair.repeated_id),
     )
     for place, (data, role, colour, name) in enumerate(sides):
         at = x + place * (_BOX[0] + GAP)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
+from spark_imgdedup.report.breakdowns import Breakdowns, break_down
+from spark_imgdedup.report.sizes import SizeTable
 
 if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import StepRecord, Tables
 
-STEPS_WITH_RECORDS = ("embed", "cluster", "pairwise", "identify", "remove")
+# In the order of the data. hashes is no step, but has a record as one.
+STEPS_WITH_RECORDS = ("embed", "score", "hashes", "detect", "cluster", "pairwise", "identify", "remove")
 # Damaged shards named on the screen; report.json names them all.
 MOST_SHARDS_SHOWN = 5
+# Characters of a line that names values and their counts.
+WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Summary:
     damaged_shards: tuple[str, ...] = ()
     clusters: int | None = None
     largest_cluster: int | None = None
+    clustered: int | None = None
     eps: float | None = None
     duplicates: int | None = None
     removed: Mapping[str, int] = field(default_factory=dict)
@@ -38,6 +44,8 @@ class Summary:
     bytes_after: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     output: str | None = None
+    unit: str = "image"  # or vector, where a run starts from those
+    breakdowns: Breakdowns = field(default_factory=lambda: Breakdowns(computed_from={}))
 
     def lines(self) -> Iterator[str]:
         """The summary as it is printed."""
@@ -45,17 +53,28 @@ class Summary:
             unreadable = sum(self.unreadable.values())
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.unreadable.items())
             yield f"read         {self.read:,} samples" + (
-                f", {unreadable:,} without a usable image ({reasons})" if unreadable else ""
+                f", {unreadable:,} without a usable {self.unit} ({reasons})" if unreadable else ""
             )
         for shard in self.damaged_shards[:MOST_SHARDS_SHOWN]:
             yield f"damaged      {shard}"
         if len(self.damaged_shards) > MOST_SHARDS_SHOWN:
             yield f"damaged      and {len(self.damaged_shards) - MOST_SHARDS_SHOWN:,} more shards, see report.json"
         if self.clusters is not None:
-            yield f"clusters     {self.clusters:,}, the largest of {self.largest_cluster:,} rows"
+            share = f" ({(self.largest_cluster or 0) / self.clustered:.1%})" if self.clustered else ""
+            yield f"clusters     {self.clusters:,}, the largest of {self.largest_cluster:,} rows{share}"
         if self.duplicates is not None:
             share = f" ({self.duplicates / self.read:.1%})" if self.read else ""
-            yield f"duplicates   {self.duplicates:,}{share} at eps {self.eps}"
+            at = "" if self.eps is None else f" at eps {self.eps}"
+            yield f"duplicates   {self.duplicates:,}{share}{at}"
+        found_by = self.breakdowns.get("found_by", {})
+        if len(found_by) > 1:
+            yield f"found by     {', '.join(f'{name} {n:,}' for name, n in found_by.items())}"
+        yield from self._removal_lines()
+        yield from self._size_lines()
+        if self.seconds:
+            yield f"seconds      {', '.join(f'{step} {seconds:.1f}' for step, seconds in self.seconds.items())}"
+
+    def _removal_lines(self) -> Iterator[str]:
         if self.kept is not None:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.removed.items()) or "nothing"
             yield f"removed      {reasons}" + (f"; {self.cut:,} cut off in damaged shards" if self.cut else "")
@@ -66,23 +85,60 @@ class Summary:
             saved = 1 - self.bytes_after / self.bytes_before
             before, after = _megabytes(self.bytes_before), _megabytes(self.bytes_after)
             yield f"bytes        {before} before, {after} after ({saved:.1%} less)"
-        if self.seconds:
-            yield f"seconds      {', '.join(f'{step} {seconds:.1f}' for step, seconds in self.seconds.items())}"
+
+    def _size_lines(self) -> Iterator[str]:
+        sizes = self.breakdowns.get("sizes")
+        if sizes is None or sizes["leaving"] is None:
+            return
+        total = sizes["total"]
+        n_before, n_after = total["image_bytes_before"], total["image_bytes_after"]
+        if n_before and n_after is not None:
+            saved = 1 - n_after / n_before
+            without = "after" if sizes["leaving"] == "removed" else "without the duplicates"
+            yield f"images       {_megabytes(n_before)} before, {_megabytes(n_after)} {without} ({saved:.1%} less)"
+        by_format = {} if sizes["by_format"] is None else {"format": sizes["by_format"]}
+        for name, table in (by_format | sizes["by_field"]).items():
+            if table["of"] > 1:
+                yield _values_line(name, table)
+
+
+def _values_line(name: str, table: SizeTable) -> str:
+    """How much of each value stays, the most frequent ones first, in one line."""
+    line = f"by {_short(name, 20)}".ljust(12)
+    for place, row in enumerate(table["rows"]):
+        value = "(none)" if row["value"] is None else _short(row["value"], 30)
+        part = f"{' ' if place == 0 else ', '}{value} {row['samples_after']:,} of {row['samples_before']:,}"
+        more = f", and {table['of'] - place:,} more, see report.json"
+        room = WIDTH - (len(more) if place + 1 < table["of"] else 0)
+        if place and len(line) + len(part) > room:
+            return line + more
+        line += part if place else f"{part} stay"
+    n_left = table["of"] - len(table["rows"])
+    return line + (f", and {n_left:,} more, see report.json" if n_left else "")
+
+
+def _short(text: str, most: int) -> str:
+    """`text` in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def summarize(records: Mapping[str, StepRecord]) -> Summary:
     """The summary of the steps that have run."""
     counts: dict[str, Mapping[str, Any]] = {step: record.counts for step, record in records.items()}
-    embed, cluster, identify, remove = (counts.get(step, {}) for step in ("embed", "cluster", "identify", "remove"))
+    cluster, identify, remove = (counts.get(step, {}) for step in ("cluster", "identify", "remove"))
+    embed = counts.get("embed", counts.get("hashes", {}))
     unreadable = dict(embed.get("rejected", {}))
     for reason, n in cluster.get("rejected", {}).items():
         unreadable[reason] = unreadable.get(reason, 0) + n
     return Summary(
         read=remove.get("read", embed.get("samples", _rows_read(cluster))),
         unreadable=unreadable,
+        unit="image" if embed or not cluster else "vector",
         damaged_shards=tuple(embed.get("damaged_shards", ())),
         clusters=cluster.get("clusters"),
         largest_cluster=cluster.get("largest"),
+        clustered=cluster.get("rows"),
         eps=identify.get("eps"),
         duplicates=identify.get("duplicates"),
         removed=remove.get("removed", {}),
@@ -96,23 +152,30 @@ def summarize(records: Mapping[str, StepRecord]) -> Summary:
     )
 
 
-def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] = ()) -> Summary:
-    """Summarize what the steps recorded, and store it as <work_dir>/report/report.json.
+def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] = (), compute: bool = True) -> Summary:
+    """Summarize what the steps recorded, break it down, and store both as <work_dir>/report/report.json.
 
     Args:
         tables: Where the records are.
         config: Names the work_dir.
         leave_out: Steps that this configuration does not take; records of theirs are from another one.
+        compute: Whether to compute the breakdowns that an earlier report does not have; that runs Spark.
 
     Raises:
         SchemaError: no step has run in this work_dir.
     """
-    found = {step: tables.record(step) for step in STEPS_WITH_RECORDS if step not in leave_out}
-    records = current_records({step: record for step, record in found.items() if record is not None})
+    found = {step: tables.record(step) for step in STEPS_WITH_RECORDS}
+    current = current_records({step: record for step, record in found.items() if record is not None})
+    records = {step: record for step, record in current.items() if step not in leave_out}
     if not records:
         raise SchemaError(f"{config.work_dir}: no step has run there yet. Run spark-imgdedup run, or correct work_dir.")
-    summary = summarize(records)
-    report = {"summary": asdict(summary), "steps": {step: asdict(record) for step, record in records.items()}}
+    summary = replace(summarize(records), breakdowns=break_down(tables, config, records, compute=compute))
+    counted = asdict(summary)
+    report = {
+        "summary": counted,
+        "breakdowns": counted.pop("breakdowns"),
+        "steps": {step: asdict(record) for step, record in records.items()},
+    }
     data = (json.dumps(report, indent=1) + "\n").encode()
     storage.write_bytes(storage.join(config.work_dir, "report", "report.json"), data)
     return summary

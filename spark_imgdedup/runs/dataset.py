@@ -11,8 +11,9 @@ from spark_imgdedup.errors import CountsError, ShardError
 from spark_imgdedup.files import publishing, storage
 from spark_imgdedup.files.copy_plan import plan_copies
 from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
-from spark_imgdedup.stages.read import open_table, read_images
-from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, remove_images
+from spark_imgdedup.stages._vectors import widen_halves
+from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, read_kept_files, remove_images
+from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import Tables
 
 Counts = dict[str, Any]
-
-# What one cell of a DataFrame holds at most; a larger image stops the run instead of leaving the dataset unseen.
-LARGEST_CELL_BYTES = 2**31 - 1
 
 
 def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config: Config) -> Counts:
@@ -99,21 +97,12 @@ def _write_rows(samples: DataFrame, removed: DataFrame, config: Config) -> Count
 
 
 def _kept_rows(samples: DataFrame, removed: DataFrame, config: Config) -> DataFrame:
-    from pyspark.sql import functions as F
-
-    spark = samples.sparkSession
     if config.input.format == "table":
-        return remove_images(
-            open_table(spark, config.input.paths),
-            removed,
-            image_id=config.input.id_field or "image_id",
-            id_field="image_id",
-        )
+        rows = widen_halves(open_table(samples.sparkSession, config.input.paths))
+        return remove_images(rows, removed, image_id=config.input.id_field or "image_id", id_field="image_id")
     if config.input.format == "images":
-        every_size = config.input.model_copy(update={"max_image_bytes": LARGEST_CELL_BYTES})
-        images = remove_images(read_images(spark, config.model_copy(update={"input": every_size})), removed)
-        suffix = F.lower(F.regexp_extract("key", r"\.([^.]*)$", 1))
-        return images.select("image_id", "shard", "key", F.create_map(suffix, "image").alias("members"))
+        kept = remove_images(samples, removed)
+        return read_kept_files(kept, config, kept.count())
     return read_kept(removed, list_shards(config.input), config)
 
 

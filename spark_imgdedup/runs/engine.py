@@ -15,7 +15,8 @@ from spark_imgdedup.files.publishing import is_published
 from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.progress import progress_lines
 from spark_imgdedup.runs.resume import fingerprint, steps_before
-from spark_imgdedup.runs.tables import TABLES_OF, StepRecord, Tables
+from spark_imgdedup.runs.sources import steps_used
+from spark_imgdedup.runs.tables import StepRecord, Tables, tables_of
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def run_step(name: str, step: Step, tables: Tables, planned: Sequence[str], *, f
 
 def _built_on(name: str, tables: Tables, config: Config) -> dict[str, str]:
     """The fingerprints of the tables that a step is going to read."""
-    before = [*steps_before(name, config), *(["embed"] if name == "remove" and has_index(tables, config) else [])]
+    before = [*steps_before(name, config), *steps_used(name, tables, config)]
     records = {step: tables.record(step) for step in before}
     return {step: record.fingerprint for step, record in records.items() if record is not None}
 
@@ -79,11 +80,5 @@ def _warn_of_older(name: str, tables: Tables, config: Config, planned: Sequence[
 
 
 def _is_complete(name: str, tables: Tables, config: Config) -> bool:
-    is_there = all(storage.exists(tables.path(table)) for table in TABLES_OF[name])
+    is_there = all(storage.exists(tables.path(table)) for table in tables_of(name, config))
     return is_there and (name != "remove" or is_published(config))
-
-
-def has_index(tables: Tables, config: Config) -> bool:
-    """True where the embeddings list the samples of this very input, so that `remove` need not read it again."""
-    record = tables.record("embed")
-    return record is not None and tables.has("embeddings") and record.fingerprint == fingerprint("embed", config, {})

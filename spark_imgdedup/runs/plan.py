@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import STEP_NAMES, Config, StepName
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.models import recommended_eps
+from spark_imgdedup.runs.metadata import require_metadata
+from spark_imgdedup.runs.resume import steps_before
+
+if TYPE_CHECKING:
+    from spark_imgdedup.runs.tables import Tables
 
 log = logging.getLogger(__name__)
 
+# Steps that most runs have no use for: that they are left out is no news, unless the user has named them.
+ON_REQUEST = ("score", "detect")
 # Own embeddings have no measured preset; this removes near-identical rows only.
 OWN_EMBEDDINGS_EPS = 0.01
 
@@ -31,37 +39,85 @@ def plan_steps(config: Config, steps: Sequence[str] | None = None) -> list[StepN
         for name in steps:
             if name in idle and name != "embed":
                 raise ConfigError(f"{name}: {idle[name]}")
-        planned = [name for name in STEP_NAMES if name in steps]
+        whole_order = config.steps if set(steps) <= set(config.steps) else STEP_NAMES
+        planned = [name for name in whole_order if name in steps]
     else:
         for name in config.steps:
-            if name in idle:
+            if name in idle and (name not in ON_REQUEST or "steps" in config.model_fields_set):
                 log.info("%s is left out: %s", name, idle[name])
         planned = [name for name in config.steps if name not in idle]
     if "embed" in planned and config.input.path is None:
         raise ConfigError(
             "input.path is not set. Name the folder of shards (--set input.path=data/), or set cluster.embeddings_path."
         )
+    if "embed" in planned and config.input.format != "table":  # a table's columns are known once it is opened
+        require_metadata(config)
     return planned
 
 
 def idle_steps(config: Config) -> dict[str, str]:
     """The steps that have nothing to work on, and why."""
     idle: dict[str, str] = {}
-    no_eps = "identify.eps is null. `spark-imgdedup eps` prints what each eps would remove; then --set identify.eps=…"
-    if config.own_embeddings:
-        idle["embed"] = f"cluster.embeddings_path is set, so the run starts from {config.cluster.embeddings_path}."
-    if resolve_eps(config).identify.eps is None:
-        idle["identify"] = no_eps
-        if config.remove.ids_path is None:
-            idle["remove"] = no_eps
-    if config.input.path is None and config.own_embeddings:
-        idle["remove"] = "input.path is not set, so there is no dataset to copy. The duplicates are in work_dir."
+    method, own = config.detect.method, config.cluster.embeddings_path
+    if own is not None:
+        idle["embed"] = f"cluster.embeddings_path is set, so the run starts from {own}."
+    if config.score.is_idle:
+        idle["score"] = "score names no head and no scorer. Set score.aesthetic_head, score.nsfw_head or score.scorers."
+    if not config.detect.hashes:
+        idle["detect"] = "detect.method is embedding and detect.prepass is empty. Set one of them to search by hashes."
+    if method != "embedding":
+        no_model = f"detect.method is {method}, which takes no embeddings. Set it to embedding to compare those."
+        idle |= dict.fromkeys(("cluster", "pairwise"), no_model)
+        if config.score.is_idle:
+            idle["embed"] = no_model
+    elif not has_eps(config):
+        idle["identify"] = (
+            "identify.eps is null. `spark-imgdedup eps` prints what each eps would remove; then --set identify.eps=…"
+        )
+    if (why := _why_nothing_is_removed(config, idle)) is not None:
+        idle["remove"] = why
     return idle
 
 
+def _why_nothing_is_removed(config: Config, idle: Mapping[str, str]) -> str | None:
+    if config.input.path is None and config.own_embeddings:
+        return "input.path is not set, so there is no dataset to copy. The duplicates are in work_dir."
+    if config.uses_duplicates:
+        return idle.get("identify")
+    if config.remove.ids_path is None and not config.uses_scores and config.remove.unreadable == "keep":
+        return "steps has neither identify nor score, and remove.ids_path is not set, so nothing would go. Add one."
+    return None
+
+
+def require_inputs(planned: Sequence[StepName], tables: Tables, config: Config) -> None:
+    """Look, before any work, whether each step finds what it reads: from an earlier step of this run or of another.
+
+    Raises:
+        SchemaError: a step is missing.
+    """
+    for place, name in enumerate(planned):
+        for before in steps_before(name, config) if name != "report" else ():
+            if before not in planned[:place] and tables.record(before) is None:
+                raise SchemaError(
+                    f"{name} needs the tables of step '{before}', which is not among the steps of this run, and "
+                    f"{config.work_dir} has none. Run spark-imgdedup {before} --config … first, or add it to steps."
+                )
+
+
+def has_eps(config: Config) -> bool:
+    """True where identify knows, or can find out, from which cosine on a row is a duplicate."""
+    return config.identify.target_keep_fraction is not None or resolve_eps(config).identify.eps is not None
+
+
 def resolve_eps(config: Config) -> Config:
-    """`config` with a number (or null) in place of identify.eps auto: the encoder's measured preset."""
+    """`config` with a number (or null) in place of identify.eps auto: the encoder's measured preset.
+
+    Null too where identify.target_keep_fraction is set: the scores decide then, once they are there.
+    """
     if config.identify.eps != "auto":
         return config
-    eps = OWN_EMBEDDINGS_EPS if config.own_embeddings else recommended_eps(config.embed.model)
+    if config.identify.target_keep_fraction is not None:
+        eps = None
+    else:
+        eps = OWN_EMBEDDINGS_EPS if config.own_embeddings else recommended_eps(config.embed.model)
     return config.model_copy(update={"identify": config.identify.model_copy(update={"eps": eps})})

@@ -20,28 +20,40 @@ RESULT_VERSION = 1
 _NO_RESULT = {
     "input": {"storage_options"},
     "embed": {"model_dir", "device", "batch_size", "decode_threads"},
-    "pairwise": {"batch_size"},
+    "pairwise": {"batch_size", "distance_metric"},
     "output": {"storage_options"},
 }
-# The sections that each step reads.
+# The sections that each step reads. `hashes` is no step: detect makes that table where the embeddings lack them.
 _SECTIONS = {
     "embed": ("input", "table", "embed"),
+    "score": ("score", "table"),
+    "hashes": ("input", "table"),
+    "detect": ("input", "detect", "pairwise", "table"),
     "cluster": ("cluster", "table"),
     "pairwise": ("pairwise", "table"),
-    "identify": ("identify", "table"),
+    "identify": ("identify", "table", "detect", "pairwise"),
     "remove": ("input", "remove", "output", "table"),
 }
+_READ_THE_DATASET = ("embed", "hashes", "detect", "remove")
 
 FileStamp = tuple[str, int, str]
 
 
 def steps_before(step: str, config: Config) -> tuple[str, ...]:
     """The steps whose tables `step` reads."""
-    if step == "cluster":
-        return () if config.own_embeddings else ("embed",)
-    if step == "remove":
-        return () if config.remove.ids_path is not None else ("identify",)
-    return {"embed": (), "pairwise": ("cluster",), "identify": ("pairwise",)}[step]
+    images = () if config.own_embeddings else ("embed",)
+    source = ("score",) if config.filters_first else images
+    detect = ("detect",) if config.detect.prepass else ()
+    before = {
+        "embed": (),
+        "score": images,
+        "detect": ("score",) if config.filters_first else (),
+        "cluster": source + detect,
+        "pairwise": ("cluster",),
+        "identify": ("pairwise", *detect) if config.detect.method == "embedding" else ("detect",),
+        "remove": (("identify",) if config.uses_duplicates else ()) + (("score",) if config.uses_scores else ()),
+    }
+    return before[step]
 
 
 def fingerprint(step: str, config: Config, built_on: Mapping[str, str]) -> str:
@@ -58,11 +70,22 @@ def fingerprint(step: str, config: Config, built_on: Mapping[str, str]) -> str:
     """
     parts = {
         "version": RESULT_VERSION,
-        "settings": {name: _settings(config, name) for name in _SECTIONS[step]},
+        "settings": {name: _settings(config, name) for name in _sections(step, config)},
         "files": list(_input_files(step, config)),
         "built_on": dict(built_on),
     }
+    if step == "hashes":
+        parts["hashes"] = hash_names(config)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_names(config: Config) -> list[str]:
+    """The hashes that the settings ask for, as the record of a table with hashes names them."""
+    return [f"phash{config.detect.phash_bits}" if name == "phash" else name for name in sorted(config.detect.hashes)]
+
+
+def _sections(step: str, config: Config) -> tuple[str, ...]:
+    return (*_SECTIONS[step], "cluster") if step == "score" and config.own_embeddings else _SECTIONS[step]
 
 
 def _settings(config: Config, section: str) -> Any:
@@ -70,12 +93,14 @@ def _settings(config: Config, section: str) -> Any:
 
 
 def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
-    if step in ("embed", "remove") and config.input.path is not None:
+    if step in _READ_THE_DATASET and config.input.path is not None:
         yield from _dataset_files(config)
     if step == "embed" and (path := _weights_path(config.embed.model)):
         yield from _files([path])
-    if step == "cluster" and config.cluster.embeddings_path is not None:
+    if step in ("score", "cluster") and config.cluster.embeddings_path is not None:
         yield from _files([config.cluster.embeddings_path])
+    if step == "score":
+        yield from _files([head for head in (config.score.aesthetic_head, config.score.nsfw_head) if head is not None])
     if step == "remove" and (ids := config.remove.ids_path) is not None:
         yield from _files([ids] if isinstance(ids, str) else ids)
 

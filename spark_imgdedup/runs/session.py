@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.files import storage
 from spark_imgdedup.runs.java import java_problem
 
 if TYPE_CHECKING:
@@ -78,7 +79,14 @@ def _local_settings(config: Config) -> dict[str, str]:
         # Spark's own start-up chatter would bury the lines that say what a run does.
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
     }
-    return settings | (delta_settings() if "delta" in (config.table.format, config.output.format) else {})
+    return settings | (delta_settings() if _needs_delta(config) else {})
+
+
+def _needs_delta(config: Config) -> bool:
+    brought = (config.cluster.embeddings_path, config.remove.ids_path, config.input.path)
+    paths = [path for given in brought for path in ((given,) if isinstance(given, str) else given or ())]
+    logs = [storage.join(path, "_delta_log") for path in paths]
+    return "delta" in (config.table.format, config.output.format) or any(map(storage.exists, logs))
 
 
 def delta_settings() -> dict[str, str]:

@@ -21,19 +21,36 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-# The tables that each step leaves behind.
-TABLES_OF = {
-    "embed": ("embeddings",),
-    "cluster": ("centroids", "clusters"),
-    "pairwise": ("similarities",),
-    "identify": ("duplicates",),
-    "remove": ("removed",),
-}
-# index and kept are made where they are needed: by other inputs, and for tars.
-WRITTEN_BY = {table: step for step, tables in TABLES_OF.items() for table in tables} | {
+# The step whose record says that a table is finished. index and hashes are made where they are needed, kept for tars.
+WRITTEN_BY = {
+    "embeddings": "embed",
+    "scored": "score",
+    "hashes": "hashes",
+    "copies": "detect",
+    "near_hashes": "detect",
+    "centroids": "cluster",
+    "clusters": "cluster",
+    "similarities": "pairwise",
+    "duplicates": "identify",
+    "removed": "remove",
     "index": "remove",
     "kept": "remove",
 }
+
+
+def tables_of(step: str, config: Config) -> tuple[str, ...]:
+    """The tables that a step leaves behind, whatever else it may need on its way."""
+    hashes = config.detect.hashes
+    detected = [table for name, table in (("exact", "copies"), ("phash", "near_hashes")) if name in hashes]
+    return {
+        "embed": ("embeddings",),
+        "score": ("scored",),
+        "detect": tuple(detected),
+        "cluster": ("centroids", "clusters"),
+        "pairwise": ("similarities",),
+        "identify": ("duplicates",),
+        "remove": ("removed",),
+    }[step]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Embedding columns as matrices, and back.
 
-A binary column says how it is stored in its own column metadata, so that a DataFrame needs nothing beside it.
+A column of bytes says how it is stored in its own column metadata, so that a DataFrame needs nothing beside it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +17,19 @@ import pyarrow.compute as pc
 from spark_imgdedup.errors import SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pyspark.sql import Column, DataFrame
 
 DTYPE_KEY = "embedding_type"
 
+# What tables are written in.
 EmbeddingType = Literal["float16", "float32", "array"]
+# Lists of Parquet's FLOAT16, which is no type of Spark's: `open_table` reads each number as its two bytes.
+HALVES = "float16_list"
+VectorKind = EmbeddingType | Literal["float16_list"]
+_SPARK_TYPES = {"array": "array<float>", HALVES: "array<binary>"}
+_NAN = b"\x00\x7e"  # float16, little-endian
 Matrix = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -29,12 +38,18 @@ Mask = npt.NDArray[np.bool_]
 class VectorColumn:
     """How the vectors of one column are stored."""
 
-    kind: EmbeddingType
+    kind: VectorKind
 
     @property
     def spark_type(self) -> str:
         """The column's type in a Spark schema string."""
-        return "array<float>" if self.kind == "array" else "binary"
+        return _SPARK_TYPES.get(self.kind, "binary")
+
+    def in_table(self, wanted: EmbeddingType) -> VectorColumn:
+        """How these vectors are written to a table of ours: as stored, lists as bytes unless lists are wanted."""
+        if not self._is_list:
+            return self
+        return VectorColumn("array" if wanted == "array" else "float16" if self.kind == HALVES else "float32")
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -53,7 +68,7 @@ class VectorColumn:
         """The Spark expression for the length of each stored vector in column `name`."""
         from pyspark.sql import functions as F
 
-        return F.size(name) if self.kind == "array" else F.length(name)
+        return F.size(name) if self._is_list else F.length(name)
 
     def encode(self, matrix: Matrix, present: Mask | None = None) -> pa.Array:
         """(N, D) floats as an Arrow array of N vectors.
@@ -61,7 +76,12 @@ class VectorColumn:
         Args:
             matrix: One row for each vector.
             present: (M,) with N times True: the result has M places, null where False.
+
+        Raises:
+            ValueError: the column is of a kind that is read only.
         """
+        if self.kind == HALVES:
+            raise ValueError(f"vectors are not written as {self.kind}; use in_table.")
         n, dim = matrix.shape
         if self.kind == "array":
             offsets = pa.array(np.arange(n + 1, dtype=np.int32) * dim)
@@ -74,7 +94,7 @@ class VectorColumn:
         return vectors.take(pa.array(np.cumsum(present) - 1, mask=~present))
 
     def decode(self, column: pa.Array | pa.ChunkedArray) -> Matrix:
-        """The vectors as an (N, D) float32 matrix, exactly as stored (not normalised).
+        """The vectors as an (N, D) float32 matrix, exactly as stored (not normalised); NaN for a null within one.
 
         Raises:
             SchemaError: a vector is null, or their lengths differ.
@@ -91,9 +111,15 @@ class VectorColumn:
             )
         if self.kind == "array":
             rows = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+        elif self.kind == HALVES:
+            rows = [_bytes_of(chunk.flatten().fill_null(_NAN)).view("<f2") for chunk in chunks]
         else:
             rows = [_bytes_of(chunk).view(self._dtype) for chunk in chunks]
         return np.concatenate(rows).astype(np.float32, copy=False).reshape(-1, self.dim(length))
+
+    @property
+    def _is_list(self) -> bool:
+        return self.kind in _SPARK_TYPES
 
     @property
     def _dtype(self) -> np.dtype[Any]:
@@ -102,7 +128,7 @@ class VectorColumn:
     @property
     def _item_bytes(self) -> int:
         # A list's length counts numbers, not bytes.
-        return 1 if self.kind == "array" else self._dtype.itemsize
+        return 1 if self._is_list else self._dtype.itemsize
 
 
 def vector_lengths(column: pa.Array) -> pa.Array:
@@ -119,20 +145,80 @@ def vector_column(df: DataFrame, name: str, *, stage: str) -> VectorColumn:
     """
     field = next((field for field in df.schema if field.name == name), None)
     kind = field.dataType.simpleString() if field else "nothing"
-    if field is not None and kind in ("array<float>", "array<double>"):
+    mark = field.metadata.get(DTYPE_KEY) if field else None
+    if kind in ("array<float>", "array<double>", "vector"):
         return VectorColumn("array")
-    if field is not None and kind == "binary" and field.metadata.get(DTYPE_KEY) in ("float16", "float32"):
-        return VectorColumn(field.metadata[DTYPE_KEY])
+    if (kind == "binary" and mark in ("float16", "float32")) or (kind == "array<binary>" and mark == HALVES):
+        return VectorColumn(mark)
     raise SchemaError(
         f"Stage '{stage}' needs embeddings in column '{name}', found {kind} among {', '.join(df.columns)}. Use "
-        "array<float>, array<double>, or the binary embeddings that this package writes (their column metadata says "
-        "float16 or float32)."
+        "array<float>, array<double>, a Parquet list of float16, Spark ML's vector, or the binary embeddings that this "
+        "package writes (their column metadata says float16 or float32)."
     )
+
+
+def vector_values(df: DataFrame, name: str, column: VectorColumn) -> Column:
+    """Column `name` of `df` as the type that `column.spark_type` says."""
+    from pyspark.sql import functions as F
+
+    values = F.col(name)
+    if df.schema[name].dataType.simpleString() == "vector":
+        from pyspark.ml.functions import vector_to_array
+
+        return F.when(values.isNotNull(), vector_to_array(values, "float32"))  # which refuses null
+    return values.cast("array<float>") if column.kind == "array" else values
+
+
+def without_vector_type(df: DataFrame, name: str) -> DataFrame:
+    """`df` with Spark ML's vectors of column `name` as array<float>, which travel to Python; unchanged without any."""
+    if dict(df.dtypes).get(name) != "vector":
+        return df
+    return df.withColumn(name, vector_values(df, name, VectorColumn("array")))
+
+
+def require_id_type(df: DataFrame, name: str) -> None:
+    """Fail on the driver if column `name` cannot hold ids.
+
+    Raises:
+        SchemaError: it is neither text nor of whole numbers.
+    """
+    kind = dict(df.dtypes)[name]
+    # uint64 comes from Parquet as decimal(20,0).
+    is_whole = kind in ("int", "bigint", "smallint", "tinyint") or re.fullmatch(r"decimal\(\d+,0\)", kind)
+    if kind != "string" and not is_whole:
+        raise SchemaError(f"cluster.id_field: column '{name}' is {kind}. Cast it to string or an integer type.")
 
 
 def mark_vectors(df: DataFrame, name: str, column: VectorColumn) -> DataFrame:
     """`df` whose column `name` says how its vectors are stored."""
     return df.withMetadata(name, column.metadata)
+
+
+def widen_halves(df: DataFrame) -> DataFrame:
+    """`df` with lists of float16 as array<float>, which Spark can write; unchanged where it has none."""
+    names = [field.name for field in df.schema if field.metadata.get(DTYPE_KEY) == HALVES]
+    if not names:
+        return df
+    schema = ", ".join(
+        f"`{field.name}` {'array<float>' if field.name in names else field.dataType.simpleString()}"
+        for field in df.schema
+    )
+
+    def widen(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield pa.RecordBatch.from_pydict(columns | {name: _widened(columns[name]) for name in names})
+
+    return df.mapInArrow(widen, schema)
+
+
+def _widened(column: pa.Array) -> pa.Array:
+    values = column.flatten()
+    halves = _bytes_of(values.fill_null(_NAN)).view("<f2").astype(np.float32)
+    numbers = pa.array(halves, mask=np.asarray(values.is_null()))
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, numbers, mask=column.is_null())
 
 
 def _bytes_of(chunk: pa.Array) -> npt.NDArray[np.uint8]:

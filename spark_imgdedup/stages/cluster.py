@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import artifacts
 from spark_imgdedup.gpu import task_device, to_device, to_host
 from spark_imgdedup.kernels.kmeans import (
@@ -25,7 +25,15 @@ from spark_imgdedup.kernels.kmeans import (
     train_centroids,
 )
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column, vector_lengths
+from spark_imgdedup.stages._carried import carried, carried_fields, plain_names, with_fields
+from spark_imgdedup.stages._vectors import (
+    VectorColumn,
+    mark_vectors,
+    require_id_type,
+    vector_column,
+    vector_lengths,
+    vector_values,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -56,23 +64,22 @@ class Population:
 def select_embeddings(df: DataFrame, config: Config) -> DataFrame:
     """(id, embedding) of the rows that have one, with the id under the name that every later table uses.
 
+    The columns of `config.carried_columns` follow.
+
     Raises:
-        SchemaError: a column is missing, or does not hold ids or vectors.
+        SchemaError: a column is missing, or does not hold ids or vectors, or is to be ranked by and has no order.
     """
     from pyspark.sql import functions as F
 
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
     schemas.require(df, {config.id_column: None, embedding: None}, stage="cluster")
-    id_type = dict(df.dtypes)[config.id_column]
-    if id_type not in ("string", "int", "bigint", "smallint", "tinyint"):
-        raise SchemaError(
-            f"cluster.id_field: column '{config.id_column}' is {id_type}. Cast it to string or an integer type."
-        )
+    carried_fields(df, config, stage="cluster")
+    require_id_type(df, config.id_column)
     if "rejected_because" in df.columns:
         df = df.where(F.col("rejected_because").isNull())
     column = vector_column(df, embedding, stage="cluster")
-    values = F.col(embedding).cast("array<float>") if column.kind == "array" else F.col(embedding)
-    return mark_vectors(df.select(config.id_column, values.alias("embedding")), "embedding", column)
+    values = vector_values(df, embedding, column)
+    return mark_vectors(df.select(config.id_column, values.alias("embedding"), *carried(config)), "embedding", column)
 
 
 def fit_centroids(df: DataFrame, config: Config) -> Centroids:
@@ -85,7 +92,7 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
         ConfigError: cluster.sample_rows is below the number of clusters.
         SchemaError: a column is missing, or does not hold ids or vectors.
     """
-    embeddings = select_embeddings(df, config)
+    embeddings = select_embeddings(df, config).select(config.id_column, "embedding")
     population = _measure(embeddings)
     if population.n_rows == 0:
         log.warning("cluster: there is no embedding, so there are no clusters")
@@ -120,6 +127,8 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
 def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, config: Config) -> DataFrame:
     """Each row with its nearest centroid: id, cluster_id, embedding, cosine_dist_to_cent, rejected_because.
 
+    The columns of `config.carried_columns` follow, as they are.
+
     A row that cannot be compared (its vector is zero, NaN, null or of another length, or its id is null) stays, with a
     reason and no cluster.
 
@@ -138,19 +147,25 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
         )
     embeddings = select_embeddings(df, config)
     stored = vector_column(embeddings, "embedding", stage="cluster")
-    written = stored if stored.kind != "array" or config.table.embedding_type == "array" else VectorColumn("float32")
+    written = stored.in_table(config.table.embedding_type)
     id_type = embeddings.schema[config.id_column].dataType.simpleString()
+
+    columns = schemas.CLUSTERS.format(id=f"`{config.id_column}` {id_type}", embedding=written.spark_type)
+    schema = with_fields(embeddings, columns, carried_fields(embeddings, config, stage="cluster"))
+    names = schema.names
 
     def assign(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         matrix = centroids if isinstance(centroids, np.ndarray) else artifacts.load(centroids)
-        return (_assign(batch, matrix, stored, written) for batch in batches if batch.num_rows)
+        made = (_assign(batch, matrix, stored, written) for batch in batches if batch.num_rows)
+        return (pa.RecordBatch.from_arrays(arrays, names=names) for arrays in made)
 
-    schema = schemas.CLUSTERS.format(id=f"`{config.id_column}` {id_type}", embedding=written.spark_type)
-    return mark_vectors(embeddings.mapInArrow(assign, schema), "embedding", written)
+    plain = embeddings.toDF("id", "embedding", *plain_names(config).values())
+    return mark_vectors(plain.mapInArrow(assign, schema), "embedding", written)
 
 
-def _assign(batch: pa.RecordBatch, centroids: Centroids, stored: VectorColumn, written: VectorColumn) -> pa.RecordBatch:
-    ids, vectors = batch.columns
+def _assign(batch: pa.RecordBatch, centroids: Centroids, stored: VectorColumn, written: VectorColumn) -> list[pa.Array]:
+    """The columns of `clusters` for a batch of `select_embeddings`."""
+    ids, vectors, *others = batch.columns
     no_length = -1  # without any centroid no vector fits, not even an empty one
     reasons = _why_unusable(ids, vectors, stored.width(centroids.shape[1]) or no_length)
     fits = ~_is_rejected(reasons)
@@ -163,16 +178,14 @@ def _assign(batch: pa.RecordBatch, centroids: Centroids, stored: VectorColumn, w
         unit = l2_normalize(raw[usable[fits]])
         found = nearest_centroid(to_device(unit, device), to_device(centroids, device))
         cluster_ids[usable], distances[usable] = map(to_host, found)
-    return pa.RecordBatch.from_arrays(
-        [
-            ids,
-            pa.array(cluster_ids, mask=~usable),
-            vectors if written == stored else written.encode(raw, fits),
-            pa.array(distances, mask=~usable),
-            pa.array(reasons, pa.string()),
-        ],
-        names=[batch.schema.names[0], "cluster_id", "embedding", "cosine_dist_to_cent", "rejected_because"],
-    )
+    return [
+        ids,
+        pa.array(cluster_ids, mask=~usable),
+        vectors if written == stored else written.encode(raw, fits),
+        pa.array(distances, mask=~usable),
+        pa.array(reasons, pa.string()),
+        *others,
+    ]
 
 
 def _why_unusable(ids: pa.Array, vectors: pa.Array, width: int) -> Reasons:

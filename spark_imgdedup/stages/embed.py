@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,43 +12,65 @@ import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
+from spark_imgdedup.config.values import JsonType
 from spark_imgdedup.files.shards import Shard, list_shards
 from spark_imgdedup.gpu import task_cpus, task_device
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, cached_encoder
-from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, StreamSettings, embed_stream
+from spark_imgdedup.models.scorers import cached_pixel_scorer, pixel_scorer_name
+from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, StreamSettings, embed_stream
+from spark_imgdedup.stages._columns import field_arrays, field_columns, quoted
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.read import iter_images, map_shards
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+# The columns of a row of `EmbeddedImage` that are no vectors and no scores.
+ARROW_TYPES = {
+    **dict.fromkeys(("image_id", "shard", "key", "image_format", "sha256", "pixel_sha256"), pa.string()),
+    **dict.fromkeys(("rejected_because", "error"), pa.string()),
+    **dict.fromkeys(("width", "height"), pa.int32()),
+    "image_bytes": pa.int64(),
+    "phash": pa.binary(),
+}
+SAMPLE_COLUMNS = ("image_id", "shard", "key")
+
 # Rows of small fields leave the worker in Arrow batches of about this many; a batch may end on a model batch only.
 ROWS_PER_BATCH = 512
 
 
-def embed_shards(spark: SparkSession, config: Config) -> DataFrame:
+def embed_shards(spark: SparkSession, config: Config, *, with_model: bool = True) -> DataFrame:
     """The embeddings of every sample in the tars of the input: open, decode and embed in one pass.
 
     Image bytes never cross into the JVM (measured: twice to three times the throughput of reading and embedding apart).
+    `detect` and `embed.pixel_scorers` say what is taken from the pixels beside the vector.
+
+    Args:
+        spark: The session.
+        config: All of `input` and `embed` counts.
+        with_model: False takes the hashes alone: no column `embedding`, no scores, and no model is loaded.
     """
-    column = VectorColumn(config.table.embedding_type)
+    result = replace(_Result.of(config, with_model=with_model), fields=config.input.json_fields)
 
     def work(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
         records = (record for shard in shards for record in iter_images(shard, config.input))
-        return _to_batches(_embed(records, config), column)
+        return result.batches(_embed(records, config, with_model=with_model))
 
-    embedded = map_shards(
-        spark, list_shards(config.input), work, schemas.EMBEDDINGS.format(embedding=column.spark_type)
-    )
-    return mark_vectors(embedded, "embedding", column)
+    columns = f"{schemas.SAMPLE}, {result.schema}{field_columns(result.fields)}"
+    return result.marked(map_shards(spark, list_shards(config.input), work, columns))
 
 
-def embed_images(df: DataFrame, config: Config) -> DataFrame:
+def embed_images(df: DataFrame, config: Config, *, with_model: bool = True) -> DataFrame:
     """`df` with the embedding of its image column beside it.
 
     Takes what `read_images` gives or any DataFrame with a binary column of encoded images (`image`, else
     `input.image_column`). A row that has `rejected_because` set keeps its reason. The image column itself is left out.
+
+    Args:
+        df: The images.
+        config: All of `embed` counts.
+        with_model: As for `embed_shards`.
 
     Raises:
         SchemaError: there is no binary image column.
@@ -56,22 +79,72 @@ def embed_images(df: DataFrame, config: Config) -> DataFrame:
 
     image = "image" if "image" in df.columns else config.input.image_column
     schemas.require(df, {image: "binary"}, stage="embed")
-    column = VectorColumn(config.table.embedding_type)
+    result = _Result.of(config, with_model=with_model)
     given = {
         name: F.col(name) if name in df.columns else F.lit(None).cast("string")
         for name in ("rejected_because", "error")
     }
-    added = [part.split()[0] for part in schemas.EMBEDDED.split(", ")]
-    result = _embed_udf(config, column)(F.col(image), given["rejected_because"], given["error"])
-    kept = [name for name in df.columns if name not in (image, *added)]
-    embedded = df.select(*kept, result.alias("_embedded")).select(
-        *kept, *(F.col(f"_embedded.{name}") for name in added)
+    made = _embed_udf(config, result)(F.col(image), given["rejected_because"], given["error"])
+    kept = [quoted(name) for name in df.columns if name not in (image, *result.names)]
+    embedded = df.select(*kept, made.alias("_embedded")).select(
+        *kept, *(F.col(f"_embedded.{name}") for name in result.names)
     )
-    return mark_vectors(embedded, "embedding", column)
+    return result.marked(embedded)
 
 
-def _embed_udf(config: Config, column: VectorColumn):  # type: ignore[no-untyped-def]  # noqa: ANN202  # pyspark has no name for it
+@dataclass(frozen=True)
+class _Result:
+    """The columns that are made from an image, and rows of them as Arrow batches."""
+
+    vectors: VectorColumn | None  # None: no model, no column
+    scores: tuple[str, ...]  # names of the pixel scorers
+    schema: str
+    fields: Mapping[str, JsonType] = field(default_factory=dict)  # of the samples' json
+
+    @classmethod
+    def of(cls, config: Config, *, with_model: bool) -> _Result:
+        if not with_model:
+            return cls(None, (), schemas.HASHED)
+        vectors = VectorColumn(config.table.embedding_type)
+        scores = tuple(map(pixel_scorer_name, config.embed.pixel_scorers))
+        columns = [schemas.EMBEDDED.format(embedding=vectors.spark_type), *(f"{name}_score double" for name in scores)]
+        return cls(vectors, scores, ", ".join(columns))
+
+    @property
+    def names(self) -> list[str]:
+        return [part.split()[0] for part in self.schema.split(", ")]
+
+    def marked(self, df: DataFrame) -> DataFrame:
+        return df if self.vectors is None else mark_vectors(df, "embedding", self.vectors)
+
+    def batches(self, model_batches: Iterator[list[EmbeddedImage]]) -> Iterator[pa.RecordBatch]:
+        rows: list[EmbeddedImage] = []
+        for batch in model_batches:
+            rows += batch
+            if len(rows) >= ROWS_PER_BATCH:
+                yield self._batch(rows)
+                rows = []
+        if rows:
+            yield self._batch(rows)
+
+    def _batch(self, rows: list[EmbeddedImage]) -> pa.RecordBatch:
+        columns = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in ARROW_TYPES.items()}
+        if self.vectors is not None:
+            vectors = [row.vector for row in rows if row.vector is not None]
+            present = np.array([row.vector is not None for row in rows])
+            matrix = np.stack(vectors) if vectors else np.zeros((0, 1), np.float32)
+            columns["embedding"] = self.vectors.encode(matrix, present)
+        for name in self.scores:
+            columns[f"{name}_score"] = pa.array([row.scores.get(name) for row in rows], pa.float64())
+        columns |= field_arrays([row.fields for row in rows], self.fields)
+        order = (*SAMPLE_COLUMNS, *self.names, *self.fields)
+        return pa.RecordBatch.from_pydict({name: columns[name] for name in order})
+
+
+def _embed_udf(config: Config, result: _Result):  # type: ignore[no-untyped-def]  # noqa: ANN202  # pyspark has no name for it
     from pyspark.sql.pandas.functions import pandas_udf
+
+    with_model = result.vectors is not None
 
     # Spark picks the iterator form from these hints, so their names must be the module's own, not TYPE_CHECKING's.
     def embed(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
@@ -80,10 +153,10 @@ def _embed_udf(config: Config, column: VectorColumn):  # type: ignore[no-untyped
             for images, reasons, errors in batches
             for data, reason, error in zip(images, reasons, errors, strict=True)
         )
-        for batch in _to_batches(_embed(_mark_missing(records), config), column):
-            yield batch.to_pandas()[[part.split()[0] for part in schemas.EMBEDDED.split(", ")]]
+        for batch in result.batches(_embed(_mark_missing(records), config, with_model=with_model)):
+            yield batch.to_pandas()[result.names]
 
-    return pandas_udf(embed, schemas.EMBEDDED.format(embedding=column.spark_type))  # type: ignore[call-overload]
+    return pandas_udf(embed, result.schema)  # type: ignore[call-overload]
 
 
 def _mark_missing(records: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
@@ -94,46 +167,27 @@ def _mark_missing(records: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
             yield record
 
 
-def _embed(records: Iterable[ImageRecord], config: Config) -> Iterator[list[EmbeddedImage]]:
+def _embed(records: Iterable[ImageRecord], config: Config, *, with_model: bool) -> Iterator[list[EmbeddedImage]]:
     """Runs in the worker: one model per process, on the device and the cores that Spark gave this task."""
     cores = task_cpus()
-    encoder = cached_encoder(
-        EncoderSettings(
-            model=config.embed.model,
-            model_dir=config.embed.model_dir,
-            device=task_device(config.embed.device),
-            precision=config.embed.precision,
-            n_threads=cores,
-            preprocess=config.embed.preprocess,
+    hashes = config.detect.hashes
+    work = PixelWork(pixel_digest="exact" in hashes, phash_bits=config.detect.phash_bits if "phash" in hashes else None)
+    if with_model:
+        device = task_device(config.embed.device)
+        encoder = cached_encoder(
+            EncoderSettings(
+                model=config.embed.model,
+                model_dir=config.embed.model_dir,
+                device=device,
+                precision=config.embed.precision,
+                n_threads=cores,
+                preprocess=config.embed.preprocess,
+            )
         )
-    )
+        scorers = tuple(cached_pixel_scorer(spec, cores, device) for spec in config.embed.pixel_scorers)
+        work = replace(work, encoder=encoder, scorers=scorers)
     threads = cores if config.embed.decode_threads == "auto" else config.embed.decode_threads
-    sizes = StreamSettings(config.embed.batch_size, threads, config.input.max_image_pixels)
-    return embed_stream(records, encoder, sizes)
-
-
-def _to_batches(model_batches: Iterator[list[EmbeddedImage]], column: VectorColumn) -> Iterator[pa.RecordBatch]:
-    rows: list[EmbeddedImage] = []
-    for batch in model_batches:
-        rows += batch
-        if len(rows) >= ROWS_PER_BATCH:
-            yield _to_batch(rows, column)
-            rows = []
-    if rows:
-        yield _to_batch(rows, column)
-
-
-def _to_batch(rows: list[EmbeddedImage], column: VectorColumn) -> pa.RecordBatch:
-    strings = ("image_id", "shard", "key", "image_format", "sha256", "rejected_because", "error")
-    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in strings}
-    columns["width"] = pa.array([row.width for row in rows], pa.int32())
-    columns["height"] = pa.array([row.height for row in rows], pa.int32())
-    columns["image_bytes"] = pa.array([row.image_bytes for row in rows], pa.int64())
-    vectors = [row.vector for row in rows if row.vector is not None]
-    present = np.array([row.vector is not None for row in rows])
-    columns["embedding"] = column.encode(np.stack(vectors) if vectors else np.zeros((0, 1), np.float32), present)
-    order = [part.split()[0] for part in schemas.EMBEDDINGS.split(", ")]
-    return pa.RecordBatch.from_pydict({name: columns[name] for name in order})
+    return embed_stream(records, work, StreamSettings(config.embed.batch_size, threads, config.input.max_image_pixels))
 
 
 def export_embeddings(embeddings: DataFrame) -> DataFrame:

@@ -1,17 +1,19 @@
-"""similarities -> duplicates: an image that resembles a better-ranked one closely enough."""
+"""similarities, copies, near_hashes -> duplicates: the images that repeat a better-ranked one, and how it was found."""
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages._order import add_random_rank, preference
+from spark_imgdedup.stages.detect import match_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 
 def similarity_threshold(eps: float) -> float:
@@ -21,6 +23,8 @@ def similarity_threshold(eps: float) -> float:
 
 def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
     """The rows whose cosine_sim_score reaches 1 - eps: id, max_id (the image it repeats), cosine_sim_score, cluster_id.
+
+    Then found_by, which is embedding, and the columns of cluster.metadata_columns.
 
     Raises:
         ConfigError: identify.eps is not a number; `pipeline.run` resolves auto before it comes here.
@@ -34,21 +38,77 @@ def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
             f"identify.eps must be a number here, got {eps!r}. `spark-imgdedup eps` prints what each eps would remove."
         )
     columns = {config.id_column: None, "max_id": None, "cosine_sim_score": "double", "cluster_id": "int"}
-    schemas.require(similarities, columns, stage="identify")
+    schemas.require(similarities, {**columns, **dict.fromkeys(config.carried_columns)}, stage="identify")
     # The best-ranked row names itself and scores 0: it is never a duplicate, not even for eps just below 1.
     repeats_another = F.col(config.id_column) != F.col("max_id")
-    reaches = F.col("cosine_sim_score") >= similarity_threshold(eps)
-    return similarities.where(repeats_another & reaches).select(*columns)
+    score = F.col("cosine_sim_score")
+    reaches = (score >= similarity_threshold(eps)) & ~F.isnan(score)  # Spark ranks NaN above all numbers
+    return _as_duplicates(similarities.where(repeats_another & reaches), "embedding", config)
 
 
-def count_by_eps(similarities: DataFrame, levels: Sequence[float], config: Config) -> list[tuple[float, int]]:
-    """(eps, rows it would remove) for each level, in one pass over the scores. Runs a Spark job."""
+def identify_copies(copies: DataFrame, images: DataFrame, config: Config) -> DataFrame:
+    """The copies that `group_exact` names, in the form of `identify_duplicates`: score 1, no cluster, found_by exact.
+
+    Args:
+        copies: image_id, max_id.
+        images: image_id and the metadata columns of every image; looked at only if there are such columns.
+        config: Names the metadata columns.
+    """
     from pyspark.sql import functions as F
 
-    repeats_another = F.col(config.id_column) != F.col("max_id")
-    counts = [
-        F.count_if(repeats_another & (F.col("cosine_sim_score") >= similarity_threshold(eps))).alias(f"n{place}")
-        for place, eps in enumerate(levels)
-    ]
-    row = similarities.agg(*counts).first()
-    return [(eps, int(row[f"n{place}"]) if row else 0) for place, eps in enumerate(levels)]
+    found = copies.select("image_id", "max_id", F.lit(1.0).alias("cosine_sim_score"), _no_cluster())
+    if config.carried_columns:
+        known = [name for name in config.carried_columns if name in images.columns]
+        found = found.join(images.select("image_id", *map(quoted, known)), "image_id")
+    return _as_duplicates(found, "exact", config)
+
+
+def identify_by_hash(images: DataFrame, near: DataFrame, config: Config) -> DataFrame:
+    """The images with a better-ranked one at most detect.phash_radius bits away, in the form of `identify_duplicates`.
+
+    cosine_sim_score is 1 - distance / bits, and found_by is phash.
+
+    Args:
+        images: image_id, phash, the metadata columns, and, where the images were clustered, cluster_id and
+            cosine_dist_to_cent: then they are ranked as within a cluster.
+        near: What `near_hashes` gives.
+        config: `pairwise` ranks.
+    """
+    from pyspark.sql import functions as F
+
+    is_clustered = "cosine_dist_to_cent" in images.columns
+    order = preference(config, with_distances=is_clustered)
+    ranked = add_random_rank(images, config) if is_clustered else images
+    matches = match_hashes(ranked, near, order=order)
+    score = F.round(1 - F.col("hamming") / config.detect.phash_bits, 6).alias("cosine_sim_score")
+    found = matches.select(config.id_column, "max_id", score)
+    known = [name for name in ("cluster_id", *config.carried_columns) if name in images.columns]
+    if known:
+        found = found.join(images.select(config.id_column, *map(quoted, known)), config.id_column)
+    return _as_duplicates(found if is_clustered else found.withColumn("cluster_id", _no_cluster()), "phash", config)
+
+
+def unite(*found: DataFrame, id_column: str) -> DataFrame:
+    """The rows of several tables of duplicates, each id once: an earlier table goes first."""
+
+    def add(one: DataFrame, other: DataFrame) -> DataFrame:
+        return one.unionByName(other.join(one.select(id_column), id_column, "left_anti"))
+
+    return reduce(add, found)
+
+
+def _as_duplicates(found: DataFrame, found_by: str, config: Config) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    carried = (
+        F.col(quoted(name)) if name in found.columns else F.lit(0).cast("bigint").alias(name)  # dup_count of a copy
+        for name in config.carried_columns
+    )
+    ours = (config.id_column, "max_id", "cosine_sim_score", "cluster_id")
+    return found.select(*ours, F.lit(found_by).alias("found_by"), *carried)
+
+
+def _no_cluster() -> Column:
+    from pyspark.sql import functions as F
+
+    return F.lit(None).cast("int").alias("cluster_id")

@@ -13,6 +13,8 @@ from spark_imgdedup.gpu import task_device, to_device, to_host
 from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
 from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
+from spark_imgdedup.stages._carried import carried_fields, in_utc, plain_names, rank_keys, with_fields
+from spark_imgdedup.stages._columns import quoted
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column
 
 if TYPE_CHECKING:
@@ -22,28 +24,32 @@ if TYPE_CHECKING:
 def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
     """One row per image: the better-ranked image of its cluster that it resembles most.
 
-    A cluster is one Spark group, held by one worker as float32.
+    A cluster is one Spark group, held by one worker as float32. The columns of `config.carried_columns` follow ours.
+
+    `pairwise.distance_metric` l2 ranks as cosine does: between unit vectors the distance is sqrt(2 * cosine distance),
+    which has the same order.
 
     Raises:
-        SchemaError: `clusters` is not what `assign_clusters` gives.
+        SchemaError: `clusters` is not what `assign_clusters` gives, or has no order in a column to rank by.
     """
     from pyspark.sql import functions as F
 
     needed = {config.id_column: None, "cluster_id": "int", "cosine_dist_to_cent": "double", "embedding": None}
     schemas.require(clusters, needed, stage="pairwise")
     column = vector_column(clusters, "embedding", stage="pairwise")
+    others = carried_fields(clusters, config, stage="pairwise")
     id_type = clusters.schema[config.id_column].dataType.simpleString()
 
     def score_cluster(cluster: pa.Table) -> pa.Table:
         return _score_cluster(cluster, column, config)
 
-    rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed)
+    carried = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
+    rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *carried)
     partitions = int(clusters.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
     grouped = rows.repartition(partitions, "cluster_id").groupBy("cluster_id")
-    return grouped.applyInArrow(
-        score_cluster, schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
-    )
+    columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
+    return grouped.applyInArrow(score_cluster, with_fields(clusters, columns, others))
 
 
 def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> pa.Table:
@@ -54,11 +60,13 @@ def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> p
         distances,
         which_to_keep=config.pairwise.which_to_keep,
         random_state=config.pairwise.random_state,
+        keys=rank_keys(cluster, distances, config),
     )
     ranked = l2_normalize(column.decode(cluster["embedding"]))[rank]
     device = task_device("auto")
     scores, indices = max_similarity_to_earlier(to_device(ranked, device), batch_size=config.pairwise.batch_size)
-    ids = ids.take(pa.array(rank))
+    places = pa.array(rank)
+    ids = ids.take(places)
     return pa.table(
         {
             config.id_column: ids,
@@ -66,5 +74,6 @@ def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> p
             "max_id": ids.take(pa.array(np.asarray(to_host(indices)))),
             "cosine_sim_score": np.asarray(to_host(scores), np.float64),
             "cosine_dist_to_cent": distances[rank],
+            **{name: in_utc(cluster[plain].take(places)) for name, plain in plain_names(config).items()},
         }
     )

@@ -7,14 +7,14 @@ that decodes it. Both go through the same samples.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, InputConfig
+from spark_imgdedup.config.values import JsonType
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.shards import (
@@ -26,10 +26,13 @@ from spark_imgdedup.files.shards import (
     input_root,
     iter_samples,
     list_shards,
+    sample_fields,
     sample_id,
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
+from spark_imgdedup.stages._columns import field_arrays, field_columns, id_as_text, quoted
+from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -44,12 +47,13 @@ ShardWork = Callable[[Iterator[Shard]], Iterator[pa.RecordBatch]]
 
 
 def read_images(spark: SparkSession, config: Config) -> DataFrame:
-    """The images of the input as a DataFrame: image_id, shard, key, image, rejected_because, error.
+    """The images of the input as a DataFrame: image_id, shard, key, image, rejected_because, error, the json fields.
 
     Samples without a usable image are rows too; a damaged tar adds one whose key is null. A table keeps its columns.
 
     Raises:
         ConfigError: nothing is found at input.path.
+        SchemaError: the table lacks a column that a setting names.
     """
     if config.input.format == "images":
         return _read_loose_images(spark, config.input)
@@ -57,27 +61,10 @@ def read_images(spark: SparkSession, config: Config) -> DataFrame:
         return _read_table(spark, config.input)
 
     def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
-        return _batches(record for shard in shards for record in iter_images(shard, config.input))
+        return _batches((record for shard in shards for record in iter_images(shard, config.input)), fields)
 
-    return map_shards(spark, list_shards(config.input), read, schemas.IMAGES)
-
-
-def index_images(spark: SparkSession, config: Config) -> DataFrame:
-    """image_id, shard, key of every sample, without reading images: what `remove` matches ids against."""
-    if config.input.format == "images":
-        return read_images(spark, config).select("image_id", "shard", "key", "rejected_because")
-    if config.input.format == "table":  # which need not have images: video clips are removed from tables too
-        from pyspark.sql import functions as F
-
-        table = open_table(spark, config.input.paths)
-        return table.select(*_sample_columns(table, config.input), F.lit(None).cast("string").alias("rejected_because"))
-
-    def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
-        records = (record for shard in shards for record in iter_images(shard, config.input, with_data=False))
-        return (batch.select(["image_id", "shard", "key", "rejected_because"]) for batch in _batches(records))
-
-    columns = "image_id string, shard string, key string, rejected_because string"
-    return map_shards(spark, list_shards(config.input), read, columns)
+    fields = config.input.json_fields
+    return map_shards(spark, list_shards(config.input), read, schemas.IMAGES + field_columns(fields))
 
 
 def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema: str) -> DataFrame:
@@ -96,9 +83,10 @@ def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema
 
 def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:
     """The samples of one shard; a damaged tar ends with a record that says so and has no key."""
+    reads_json = config.id_field is not None or bool(config.json_fields)
 
     def wanted(member: Member) -> bool:
-        return (with_data and member.is_image) or (config.id_field is not None and member.suffix.lower() == "json")
+        return (with_data and member.is_image) or (reads_json and member.is_sidecar)
 
     with storage.open_read(shard.url, config.storage_options) as stream:
         try:
@@ -124,12 +112,15 @@ def _record(shard: Shard, sample: Sample, config: InputConfig, *, with_data: boo
             )
         elif data is None:
             reason, error = reason or "unreadable", "the shard ends inside this image"
-    return ImageRecord(image_id, shard.name, sample.key, data, reason, error)
+    return ImageRecord(
+        *(image_id, shard.name, sample.key, data, reason, error), fields=sample_fields(sample, config.json_fields)
+    )
 
 
-def _batches(records: Iterator[ImageRecord]) -> Iterator[pa.RecordBatch]:
+def _batches(records: Iterator[ImageRecord], fields: Mapping[str, JsonType]) -> Iterator[pa.RecordBatch]:
     # 256 bytes for the ids and reasons: an index has no images, and its batches must end too.
-    return map(_to_batch, group_by_bytes(records, lambda record: len(record.data or b"") + 256))
+    for rows in group_by_bytes(records, lambda record: len(record.data or b"") + 256):
+        yield _to_batch(rows, fields)
 
 
 def group_by_bytes(rows: Iterable[Row], n_bytes: Callable[[Row], int]) -> Iterator[list[Row]]:
@@ -146,7 +137,7 @@ def group_by_bytes(rows: Iterable[Row], n_bytes: Callable[[Row], int]) -> Iterat
         yield group
 
 
-def _to_batch(rows: list[ImageRecord]) -> pa.RecordBatch:
+def _to_batch(rows: list[ImageRecord], fields: Mapping[str, JsonType]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
         {
             "image_id": pa.array([row.image_id for row in rows], pa.string()),
@@ -155,6 +146,7 @@ def _to_batch(rows: list[ImageRecord]) -> pa.RecordBatch:
             "image": pa.array([row.data for row in rows], pa.binary()),
             "rejected_because": pa.array([row.rejected_because for row in rows], pa.string()),
             "error": pa.array([row.error for row in rows], pa.string()),
+            **field_arrays([row.fields for row in rows], fields),
         }
     )
 
@@ -217,11 +209,12 @@ def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
     from pyspark.sql import functions as F
 
     table = open_table(spark, config.paths)
-    schemas.require(table, {config.id_field or "image_id": None, config.image_column: "binary"}, stage="embed")
+    named = dict.fromkeys((config.id_field or "image_id", *config.json_fields))
+    schemas.require(table, {**named, config.image_column: "binary"}, stage="embed")
     ours = ("image_id", "shard", "key", "image", "rejected_because", "error", config.image_column)
-    own = [name for name in table.columns if name not in ours]
+    own = [quoted(name) for name in table.columns if name not in ours]
     return table.select(
-        *_sample_columns(table, config),
+        *sample_columns(table, config),
         F.col(config.image_column).alias("image"),
         F.when(F.col(config.image_column).isNull(), F.lit("no_image")).alias("rejected_because"),
         F.lit(None).cast("string").alias("error"),
@@ -229,41 +222,15 @@ def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
     )
 
 
-def _sample_columns(table: DataFrame, config: InputConfig) -> list[Column]:
+def sample_columns(table: DataFrame, config: InputConfig) -> list[Column]:
     """image_id, shard and key of a table's rows."""
     from pyspark.sql import functions as F
 
-    id_field = config.id_field or "image_id"
-    schemas.require(table, {id_field: None}, stage="read")
+    image_id = id_as_text(table, config.id_field or "image_id", "input.id_field")
     shard = F.col("shard").cast("string") if "shard" in table.columns else F.lit(None).cast("string")
-    key = F.col("key" if "key" in table.columns else id_field).cast("string")
+    key = F.col("key").cast("string") if "key" in table.columns else image_id
     return [
-        F.col(id_field).cast("string").alias("image_id"),
+        image_id.alias("image_id"),
         shard.alias("shard"),
         F.coalesce(key, F.lit("")).alias("key"),  # a null key would say "damaged shard"; a null id is refused later
     ]
-
-
-def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:
-    """Parquet or Delta (told by its log) at one or more paths.
-
-    Raises:
-        ConfigError: there is nothing at a path.
-    """
-    for path in paths:
-        if not storage.is_glob(path) and not storage.exists(path):
-            raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
-    deltas = [storage.exists(storage.join(path, "_delta_log")) for path in paths]
-    if all(deltas) and len(paths) == 1:
-        return spark.read.format("delta").load(storage.spark_path(paths[0]))
-    if any(deltas):
-        raise ConfigError(f"{', '.join(paths)}: several paths must all be Parquet; give one Delta table at a time.")
-    tables = [_open_parquet(spark, path) for path in paths]
-    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), tables)
-
-
-def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
-    # Spark searches folders or reads columns from their names (year=2024), never both.
-    has_partitions = any("=" in name for name in storage.folder_names(path))
-    reader = spark.read.option("recursiveFileLookup", str(not has_partitions).lower())
-    return reader.parquet(storage.spark_path(path))

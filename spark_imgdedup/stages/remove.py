@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.copy_plan import CopyTask
 from spark_imgdedup.files.shard_writer import WrittenTar, copy_kept, pack_files
@@ -22,10 +22,12 @@ from spark_imgdedup.files.shards import (
     split_name,
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.stages._columns import id_as_text
 from spark_imgdedup.stages.read import group_by_bytes
+from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 DEFAULT_SAMPLES_PER_TAR = 1000
 
@@ -41,37 +43,52 @@ def remove_images(
         image_id: Id column of `images`.
         id_field: Id column of `ids`; the same name by default.
 
+    Ids are compared as text, so that 7 is "7".
+
     Raises:
-        SchemaError: a named column is missing. Ids of different types are compared as strings.
+        SchemaError: a named column is missing, or holds neither text nor whole numbers.
     """
     from pyspark.sql import functions as F
 
     schemas.require(images, {image_id: None}, stage="remove")
     unwanted = select_ids(ids, id_field or image_id).withColumnRenamed("image_id", "_unwanted")
-    return images.join(unwanted, F.col(image_id).cast("string") == F.col("_unwanted"), how="left_anti")
+    return images.join(unwanted, id_as_text(images, image_id, "image_id") == F.col("_unwanted"), how="left_anti")
+
+
+def read_ids(spark: SparkSession, paths: Sequence[str], id_field: str) -> DataFrame:
+    """The ids of one or more Parquet or Delta tables as text, in a column `image_id`: a row for each of their rows.
+
+    Each table is opened by itself, so that one may have numbers and another text.
+
+    Raises:
+        ConfigError: there is no table at a path.
+        SchemaError: a table has no column `id_field`, or it holds neither text nor whole numbers.
+    """
+    tables = (open_table(spark, (path,)) for path in paths)
+    columns = (table.select(id_as_text(table, id_field, "remove.id_field").alias("image_id")) for table in tables)
+    return reduce(lambda one, other: one.unionByName(other), columns)
 
 
 def select_ids(ids: DataFrame, id_field: str) -> DataFrame:
     """The distinct ids of a table as strings, in a column `image_id`.
 
     Raises:
-        SchemaError: there is no column `id_field`.
+        SchemaError: there is no column `id_field`, or it holds neither text nor whole numbers.
     """
-    from pyspark.sql import functions as F
+    column = id_as_text(ids, id_field, "remove.id_field").alias("image_id")
+    return ids.select(column).where("image_id is not null").distinct()
 
-    if id_field not in ids.columns:
-        raise SchemaError(
-            f"remove.id_field: the table of ids has no column '{id_field}', it has {', '.join(ids.columns)}. "
-            "Name the column that holds the ids; nothing was removed."
-        )
-    return ids.select(F.col(id_field).cast("string").alias("image_id")).where(F.col("image_id").isNotNull()).distinct()
+
+def match_column(samples: DataFrame) -> str:
+    """The column that ids to remove are values of: match_id where there is one, else image_id."""
+    return "match_id" if "match_id" in samples.columns else "image_id"
 
 
 def mark_removals(samples: DataFrame, ids: DataFrame, config: Config) -> DataFrame:
     """The rows of `samples` that leave the dataset, with the reason: image_id, shard, key, reason.
 
     Args:
-        samples: image_id, shard, key, rejected_because of each sample.
+        samples: image_id, shard, key, rejected_because of each sample, and match_id if that is what `ids` are.
         ids: Distinct ids to remove, from `select_ids`.
         config: `remove.drop` and `remove.unreadable` decide which reasons count.
     """
@@ -79,14 +96,17 @@ def mark_removals(samples: DataFrame, ids: DataFrame, config: Config) -> DataFra
 
     rejected = F.col("rejected_because")
     is_unreadable = rejected.isin(*schemas.UNREADABLE_REASONS)
+    # What no filter could judge passes none; without filters nothing speaks against it.
+    is_filtered = ~is_unreadable if config.uses_scores else ~is_unreadable & ~rejected.isin(*schemas.VECTOR_REASONS)
     reasons: list[Column] = []
     if config.remove.unreadable == "drop":
         reasons.append(F.when(is_unreadable, rejected))
     if "rejected" in config.remove.drop:
-        reasons.append(F.when(~is_unreadable, rejected))
+        reasons.append(F.when(is_filtered, rejected))
     if "duplicates" in config.remove.drop:
-        reasons.append(F.when(F.col("is_listed"), F.lit("duplicate")))
-    listed = samples.join(ids.withColumn("is_listed", F.lit(True)), "image_id", "left")
+        reasons.append(F.when(F.col("_listed").isNotNull(), F.lit("duplicate")))
+    unwanted = ids.select(F.col("image_id").alias("_listed"))
+    listed = samples.join(unwanted, F.col(match_column(samples)) == F.col("_listed"), "left")
     why = F.coalesce(*reasons) if reasons else F.lit(None).cast("string")
     return listed.select("image_id", "shard", "key", why.alias("reason")).where(F.col("reason").isNotNull())
 
@@ -168,6 +188,27 @@ def _members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.Rec
             "members": pa.array([list(each.items()) for each in members], pa.map_(pa.string(), pa.binary())),
         }
     )
+
+
+def read_kept_files(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:
+    """Loose image files as rows, like those of `read_kept`. Only names travel: a task opens the files it writes."""
+    n_parts = max(1, -(-n_kept // DEFAULT_SAMPLES_PER_TAR))
+    root, options = input_root(config.input), config.input.storage_options
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        names = (
+            row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        )
+        rows = ((*name, _file_as_member(storage.join(root, name[0]), options)) for name in names)
+        return map(_members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
+
+    placed = kept.select("image_id", "shard", "key").repartitionByRange(n_parts, "image_id")
+    return placed.mapInArrow(read, schemas.MEMBERS)
+
+
+def _file_as_member(url: str, options: storage.Options) -> dict[str, bytes]:
+    with storage.open_read(url, options) as file:
+        return {url.rpartition(".")[2].lower(): file.read()}
 
 
 def pack_images(kept: DataFrame, config: Config, folder: str, n_kept: int) -> DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_imgdedup import schemas
+from spark_imgdedup.config import ScoreConfig
 from spark_imgdedup.errors import ConfigError, ModelError
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 from spark_imgdedup.models.heads import Head, load_head
-from spark_imgdedup.models.scorers import Scorer, cached_scorer, find_scorer
-from spark_imgdedup.stages._vectors import VectorColumn, vector_column, vector_lengths
+from spark_imgdedup.models.plugins import import_class
+from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer
+from spark_imgdedup.stages._vectors import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -52,7 +53,7 @@ class ScoreFilter:
     max_score: float | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        if not SCORE_NAME.fullmatch(self.name):
             raise ConfigError(f"A filter's name is lower case letters, digits and _, got '{self.name}'.")
         for limit in (self.min_score, self.max_score):
             if limit is not None and math.isnan(limit):
@@ -76,29 +77,21 @@ class ScoreFilter:
         return reasons
 
 
-def head_filters(
-    *,
-    aesthetic_head: str | None = None,
-    min_aesthetic_score: float | None = None,
-    nsfw_head: str | None = None,
-    max_nsfw_score: float | None = None,
-) -> list[ScoreFilter]:
-    """The two usual filters, each if its head is named. Reads the weight files, on this machine only.
+def filters_of(config: ScoreConfig) -> list[ScoreFilter]:
+    """The filters that the settings name. Reads the weight files of heads, on this machine only.
 
     Raises:
-        ConfigError: a limit has no head to go with it.
+        ConfigError: a limit of a scorer of your own is NaN.
         ModelError: a weight file cannot be read, or is no such head.
     """
     filters = []
-    if aesthetic_head is not None:
-        filters.append(ScoreFilter("aesthetic", load_head("aesthetic", aesthetic_head), min_score=min_aesthetic_score))
-    elif min_aesthetic_score is not None:
-        raise ConfigError(f"min_aesthetic_score is {min_aesthetic_score}, but aesthetic_head is not set.")
-    if nsfw_head is not None:
-        filters.append(ScoreFilter("nsfw", load_head("nsfw", nsfw_head), max_score=max_nsfw_score))
-    elif max_nsfw_score is not None:
-        raise ConfigError(f"max_nsfw_score is {max_nsfw_score}, but nsfw_head is not set.")
-    return filters
+    if config.aesthetic_head is not None:
+        head = load_head("aesthetic", config.aesthetic_head)
+        filters.append(ScoreFilter("aesthetic", head, min_score=config.min_aesthetic_score))
+    if config.nsfw_head is not None:
+        filters.append(ScoreFilter("nsfw", load_head("nsfw", config.nsfw_head), max_score=config.max_nsfw_score))
+    own = (ScoreFilter(each.name, each.scorer, each.min_score, each.max_score) for each in config.scorers)
+    return [*filters, *own]
 
 
 def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: str = "embedding") -> DataFrame:
@@ -113,7 +106,7 @@ def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: st
 
     Args:
         df: A table with embeddings; one without `rejected_because` gets the column.
-        filters: What to score and reject by; see `head_filters` for the usual ones.
+        filters: What to score and reject by; see `filters_of` for those of the settings.
         embedding: Name of the embedding column.
 
     Raises:
@@ -128,7 +121,7 @@ def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: st
     schemas.require(df, {f.column: None for f in filters if f.scorer is None}, stage="score")
     if not filters:
         return df
-    df = df.drop(*(f.column for f in filters if f.scorer is not None))
+    df = without_vector_type(df.drop(*(f.column for f in filters if f.scorer is not None)), embedding)
     if REJECTED not in df.columns:
         df = df.withColumn(REJECTED, F.lit(None).cast("string"))
     column, width = None, 0
@@ -136,12 +129,13 @@ def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: st
         column = vector_column(df, embedding, stage="score")
         width = _common_width(df, embedding, column)
         _require_fitting(filters, column, width)
-    worker = _Worker(filters, embedding, column, width)
+    worker, names = _Worker(filters, embedding, column, width), df.columns
 
     def score(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return (worker.score(batch) for batch in batches if batch.num_rows)
+        return (worker.score(batch.rename_columns(names)) for batch in batches if batch.num_rows)
 
-    return df.mapInArrow(score, _scored_schema(df, filters))
+    # Numbers for names on the way there: Spark's mapInArrow takes no dot in one.
+    return df.toDF(*map(str, range(len(names)))).mapInArrow(score, _scored_schema(df, filters))
 
 
 @dataclass(frozen=True)
@@ -222,7 +216,7 @@ def _require_distinct(filters: tuple[ScoreFilter, ...]) -> None:
         raise ConfigError(f"Two filters are named {', '.join(twice)}. Give each its own name.")
     for each in filters:
         if isinstance(each.scorer, str):
-            find_scorer(each.scorer)
+            import_class(each.scorer, "scorer")
 
 
 def _common_width(df: DataFrame, embedding: str, column: VectorColumn) -> int:

@@ -5,6 +5,7 @@ For a few thousand rows. Every choice a fast implementation must also make is ma
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -32,7 +33,28 @@ def random_key(id_, seed):
     return int.from_bytes(digest, "little")
 
 
-def in_rank_order(ids, distances, which_to_keep, seed):
+def is_missing(value):
+    return value is None or value != value
+
+
+def compared_by_keys(keys, ids):
+    """-1 or 1 for two positions: the first key (values, ascending) that tells them apart, else the lower id."""
+
+    def compare(one, other):
+        for values, ascending in keys:
+            x, y = values[one], values[other]
+            if is_missing(x) and is_missing(y):
+                continue
+            if is_missing(x) or is_missing(y):
+                return 1 if is_missing(x) else -1
+            if x != y:
+                return -1 if (x < y) == ascending else 1
+        return -1 if ids[one] < ids[other] else 1
+
+    return compare
+
+
+def in_rank_order(ids, distances, which_to_keep, seed, keys=()):
     """Positions, best-ranked first."""
     positions = range(len(ids))
     if which_to_keep == "hard":
@@ -41,11 +63,13 @@ def in_rank_order(ids, distances, which_to_keep, seed):
         return sorted(positions, key=lambda p: (distances[p], ids[p]))
     if which_to_keep == "random":
         return sorted(positions, key=lambda p: (random_key(ids[p], seed), ids[p]))
+    if which_to_keep == "metadata":
+        return sorted(positions, key=functools.cmp_to_key(compared_by_keys(keys, ids)))
     raise AssertionError(which_to_keep)
 
 
-def score(embeddings, ids, centroids, which_to_keep, seed=0):
-    """Every image's `Scored`, by id."""
+def score(embeddings, ids, centroids, which_to_keep, seed=0, keys=()):
+    """Every image's `Scored`, by id. keys: (a value for each id, ascending), for which_to_keep metadata."""
     rows, cents = directions(embeddings), directions(centroids)
     members, distances = {}, []
     for position, row in enumerate(rows):
@@ -55,7 +79,8 @@ def score(embeddings, ids, centroids, which_to_keep, seed=0):
         distances.append(float(np.round(1 - cosines[home], 6)))
     result = {}
     for home, positions in members.items():
-        order = in_rank_order([ids[p] for p in positions], [distances[p] for p in positions], which_to_keep, seed)
+        own = [([values[p] for p in positions], ascending) for values, ascending in keys]
+        order = in_rank_order([ids[p] for p in positions], [distances[p] for p in positions], which_to_keep, seed, own)
         ranked = [positions[o] for o in order]
         for rank, position in enumerate(ranked):
             best_id, best = ids[position], 0.0

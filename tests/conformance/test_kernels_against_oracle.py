@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spark_imgdedup.kernels.kmeans import nearest_centroid
 from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
-from spark_imgdedup.kernels.ranking import rank_order
+from spark_imgdedup.kernels.ranking import RankKey, rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
 
 # Outside the repository: the project's reference oracle, where a checkout has it beside it.
@@ -30,12 +30,13 @@ def load(path, name):
 ours = load(Path(__file__).with_name("oracle.py"), "conformance_oracle")
 
 
-def by_reference(embeddings, ids, centroids, which_to_keep, seed=0):
+def by_reference(embeddings, ids, centroids, which_to_keep, seed=0, keys=()):
     reference = load(REFERENCE, "reference_oracle")
     order = None
-    if which_to_keep == "random":
+    if which_to_keep in ("random", "metadata"):
         order = np.empty(len(ids), dtype=int)
-        order[ours.in_rank_order(ids, [0.0] * len(ids), "random", seed)] = np.arange(len(ids))
+        order[ours.in_rank_order(ids, [0.0] * len(ids), which_to_keep, seed, keys)] = np.arange(len(ids))
+        which_to_keep = "random"  # to the reference: the order given
     found = reference.semdedup_oracle(embeddings, ids, centroids, which_to_keep, order)
     return {
         id_: ours.Scored(
@@ -59,13 +60,17 @@ ORACLES = [
 ]
 
 
-def by_kernels(embeddings, ids, centroids, which_to_keep, seed=0, batch_size=1024):
+def by_kernels(embeddings, ids, centroids, which_to_keep, seed=0, keys=(), batch_size=1024):
     home, distances = nearest_centroid(embeddings, centroids, batch_size=batch_size)
     result = {}
     for cluster in np.unique(home).tolist():
         members = np.flatnonzero(home == cluster)
         order = rank_order(
-            [ids[m] for m in members], distances[members], which_to_keep=which_to_keep, random_state=seed
+            [ids[m] for m in members],
+            distances[members],
+            which_to_keep=which_to_keep,
+            random_state=seed,
+            keys=[RankKey("key", [values[m] for m in members], ascending) for values, ascending in keys],
         )
         ranked = members[order]
         scores, indices = max_similarity_to_earlier(embeddings[ranked], batch_size=batch_size)
@@ -92,6 +97,14 @@ def full_of_copies(rng):
     return rng.standard_normal((60, 16))[rng.integers(0, 60, 700)]
 
 
+def metadata_of(ids):
+    """A source (text, descending) and a quality (ascending), each with many ties and with gaps."""
+    marks = [len(str(id_)) * 7 + sum(map(ord, str(id_))) for id_ in ids]
+    sources = [(None, "web", "books")[mark % 3] for mark in marks]
+    qualities = [(None, float("nan"), 0.5, 1.5)[mark // 3 % 4] for mark in marks]
+    return [(sources, False), (qualities, True)]
+
+
 @pytest.fixture(scope="module", params=[isotropic, clip_like, full_of_copies], ids=lambda make: make.__name__)
 def dataset(request):
     rng = np.random.default_rng(11)
@@ -107,106 +120,19 @@ def expected(dataset):
 
     def answer(oracle, which_to_keep):
         if (oracle, which_to_keep) not in cache:
-            cache[oracle, which_to_keep] = oracle(*dataset, which_to_keep, 5)
+            cache[oracle, which_to_keep] = oracle(*dataset, which_to_keep, 5, metadata_of(dataset[1]))
         return cache[oracle, which_to_keep]
 
     return answer
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-@pytest.mark.parametrize("which_to_keep", ["hard", "easy", "random"])
+@pytest.mark.parametrize("which_to_keep", ["hard", "easy", "random", "metadata"])
 @pytest.mark.parametrize("batch_size", [1, 64, 1024])
 def test_every_row_equals_the_oracles(dataset, expected, oracle, which_to_keep, batch_size):
-    assert by_kernels(*dataset, which_to_keep, 5, batch_size) == expected(oracle, which_to_keep)
+    found = by_kernels(*dataset, which_to_keep, 5, metadata_of(dataset[1]), batch_size)
 
-
-# The hand-made cluster: ids 0 to 5, the centroid is row 0, and rows 4 and 5 repeat it.
-SIX = l2_normalize(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12], [1, 2, 3], [1, 2, 3]], np.float64))
-ONE_TO_TWO, TWO_TO_THREE, THREE_TO_FOUR = 0.974632, 0.998191, 0.999619
-EPS = (0.1, 0.01, 0.003, 0.001)
-
-
-def scored_six(which_to_keep):
-    return by_kernels(SIX, list(range(6)), SIX[:1], which_to_keep)
-
-
-@pytest.mark.parametrize("batch_size", range(1, 7))
-def test_rows_in_input_order_score_as_published(batch_size):
-    scores, indices = max_similarity_to_earlier(SIX, batch_size=batch_size)
-
-    assert scores.tolist() == [0, ONE_TO_TWO, TWO_TO_THREE, THREE_TO_FOUR, 1, 1]
-    assert indices.tolist() == [0, 0, 1, 2, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("which_to_keep", "order", "max_ids", "scores"),
-    [
-        ("hard", [3, 2, 1, 5, 4, 0], [3, 3, 2, 1, 5, 5], [0, THREE_TO_FOUR, TWO_TO_THREE, ONE_TO_TWO, 1, 1]),
-        ("easy", [0, 4, 5, 1, 2, 3], [0, 0, 0, 0, 1, 2], [0, 1, 1, ONE_TO_TWO, TWO_TO_THREE, THREE_TO_FOUR]),
-    ],
-)
-def test_ranked_rows_score_as_published(which_to_keep, order, max_ids, scores):
-    scored = scored_six(which_to_keep)
-
-    assert sorted(scored, key=lambda id_: scored[id_].rank) == order
-    assert [scored[id_].max_id for id_ in order] == max_ids
-    assert [scored[id_].cosine_sim_score for id_ in order] == scores
-    assert [scored[id_].cosine_dist_to_cent for id_ in range(6)] == [0, 0.025368, 0.040588, 0.048742, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("which_to_keep", "removed"),
-    [
-        ("hard", [{0, 1, 2, 4, 5}, {0, 1, 2, 4}, {0, 1, 2, 4}, {0, 2, 4}]),
-        ("easy", [{1, 2, 3, 4, 5}, {2, 3, 4, 5}, {2, 3, 4, 5}, {3, 4, 5}]),
-    ],
-)
-def test_the_published_rows_are_removed_at_each_eps(which_to_keep, removed):
-    assert [ours.removed_by_semdedup(scored_six(which_to_keep), eps) for eps in EPS] == removed
-
-
-@pytest.mark.parametrize(("which_to_keep", "kept"), [("easy", {0, 1}), ("hard", {3, 5})])
-def test_a_chain_is_removed_link_by_link_even_where_no_kept_row_is_left_within_eps(which_to_keep, kept):
-    assert set(range(6)) - ours.removed_by_semdedup(scored_six(which_to_keep), 0.003) == kept
-
-
-def test_a_single_row_resembles_itself_with_a_score_of_zero():
-    scored = by_kernels(SIX[:1], ["only"], SIX[1:2], "hard")
-
-    assert scored == {"only": ours.Scored(0, 0.025368, 0, "only", 0.0)}
-
-
-def test_a_row_between_two_others_names_the_better_ranked():
-    half = 2**-0.5
-    ranked = np.array([[0, 1], [half, half], [1, 0]], np.float32)  # ids 2, 3, 1 by their metadata
-
-    scores, indices = max_similarity_to_earlier(ranked)
-
-    assert scores.tolist() == [0, 0.707107, 0.707107]
-    assert indices.tolist() == [0, 0, 1]
-
-
-def test_a_row_opposite_to_all_before_it_keeps_its_negative_score():
-    scores, indices = max_similarity_to_earlier(np.array([[1, 0], [-1, 0]], np.float32))
-
-    assert (scores.tolist(), indices.tolist()) == ([0, -1], [0, 0])
-
-
-def made(scores):
-    return {number: ours.Scored(0, 0.0, number, 0, value) for number, value in enumerate(scores)}
-
-
-@pytest.mark.parametrize(
-    ("scores", "eps", "n_removed"),
-    [
-        ([0.95, 0.95, 0.85, 0.85, 0.75], 0.1, 2),
-        ([0.5, 0.6, 0.7], 0.1, 0),
-        ([0.98, 0.98, 0.85, 0.85], 0.2, 4),
-        ([0.82], 0.18, 1),
-    ],
-)
-def test_the_oracle_removes_as_many_as_published(scores, eps, n_removed):
-    assert len(ours.removed_by_semdedup(made(scores), eps)) == n_removed
+    assert found == expected(oracle, which_to_keep)
 
 
 @st.composite
@@ -218,7 +144,7 @@ def small_clusters(draw):
     return l2_normalize(rows)
 
 
-RANKINGS = st.sampled_from(["hard", "easy", "random"])
+RANKINGS = st.sampled_from(["hard", "easy", "random", "metadata"])
 
 
 @given(small_clusters(), RANKINGS, st.randoms(use_true_random=False))
@@ -226,14 +152,19 @@ def test_the_order_in_which_rows_arrive_changes_nothing(embeddings, which_to_kee
     ids = [f"{i:03}" for i in range(len(embeddings))]
     order = random.sample(range(len(ids)), len(ids))
 
-    shuffled = by_kernels(embeddings[order], [ids[i] for i in order], embeddings[:2], which_to_keep)
+    ids_shuffled = [ids[i] for i in order]
 
-    assert shuffled == by_kernels(embeddings, ids, embeddings[:2], which_to_keep)
+    shuffled = by_kernels(
+        embeddings[order], ids_shuffled, embeddings[:2], which_to_keep, keys=metadata_of(ids_shuffled)
+    )
+
+    assert shuffled == by_kernels(embeddings, ids, embeddings[:2], which_to_keep, keys=metadata_of(ids))
 
 
 @given(small_clusters(), RANKINGS, st.floats(0, 0.99))
 def test_the_best_ranked_row_of_each_cluster_always_stays(embeddings, which_to_keep, eps):
-    scored = by_kernels(embeddings, list(range(len(embeddings))), embeddings[:2], which_to_keep)
+    ids = list(range(len(embeddings)))
+    scored = by_kernels(embeddings, ids, embeddings[:2], which_to_keep, keys=metadata_of(ids))
 
     best = {id_ for id_, row in scored.items() if row.rank == 0}
 
@@ -243,7 +174,8 @@ def test_the_best_ranked_row_of_each_cluster_always_stays(embeddings, which_to_k
 
 @given(small_clusters(), RANKINGS)
 def test_one_of_each_set_of_exact_copies_stays_at_eps_zero(embeddings, which_to_keep):
-    scored = by_kernels(embeddings, list(range(len(embeddings))), embeddings[:2], which_to_keep)
+    ids = list(range(len(embeddings)))
+    scored = by_kernels(embeddings, ids, embeddings[:2], which_to_keep, keys=metadata_of(ids))
 
     kept = set(scored) - ours.removed_by_semdedup(scored, 0.0)
 

@@ -15,23 +15,28 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
-from spark_imgdedup.stages.identify import count_by_eps, identify_duplicates
+from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
-from tests.conformance.test_kernels_against_oracle import ORACLES, ours
+from spark_imgdedup.stages.thresholds import count_by_eps
+from tests.conformance.test_kernels_against_oracle import ORACLES, metadata_of, ours
 
 EMBEDDINGS = Path(__file__).parents[1] / "data" / "real_embeddings.npz"
 N_CLUSTERS = 12
 SEED = 5
+CASES = [*((kind, which) for kind in ("float16", "float32") for which in ("hard", "easy", "random"))]
+CASES += [("float16", "metadata")]
+METADATA = ["source", "quality"]
 EPS_LEVELS = [0.0, 0.01, 0.1, 0.29]
 # Partitions of every shuffle, and rows per matrix product.
 ROUTES = [(1, 1024), (8, 64)]
 
 
 def settings(which_to_keep="hard", batch_size=1024, eps=0.1):
+    ranking = {"metadata_columns": METADATA, "ascending": [False, True]} if which_to_keep == "metadata" else {}
     return parse_config(
         {
-            "cluster": {"n_clusters": N_CLUSTERS},
-            "pairwise": {"which_to_keep": which_to_keep, "batch_size": batch_size, "random_state": SEED},
+            "cluster": {"n_clusters": N_CLUSTERS, "metadata_columns": METADATA},
+            "pairwise": {"which_to_keep": which_to_keep, "batch_size": batch_size, "random_state": SEED} | ranking,
             "identify": {"eps": eps},
         }
     )
@@ -53,9 +58,11 @@ def stored_as(real):
 
 @pytest.fixture(scope="module")
 def tables(_session, real, stored_as):
+    metadata = {name: values for name, (values, _) in zip(METADATA, metadata_of(real[0]), strict=True)}
+
     def table(kind):
         column = VectorColumn(kind)
-        rows = pa.table({"image_id": real[0], "embedding": column.encode(stored_as[kind])})
+        rows = pa.table({"image_id": real[0], "embedding": column.encode(stored_as[kind]), **metadata})
         return mark_vectors(_session.createDataFrame(rows), "embedding", column).repartition(4).cache()
 
     return {kind: table(kind) for kind in stored_as}
@@ -92,7 +99,9 @@ def expected(real, stored_as, centroids):
     def answer(oracle, kind, which_to_keep):
         name = oracle, kind, which_to_keep
         if name not in cache:
-            cache[name] = oracle(l2_normalize(stored_as[kind]), real[0], centroids, which_to_keep, SEED)
+            cache[name] = oracle(
+                l2_normalize(stored_as[kind]), real[0], centroids, which_to_keep, SEED, metadata_of(real[0])
+            )
         return cache[name]
 
     return answer
@@ -125,8 +134,7 @@ def test_the_embeddings_are_many_and_real_with_exact_copies_among_them(real, cen
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-@pytest.mark.parametrize("which_to_keep", ["hard", "easy", "random"])
-@pytest.mark.parametrize("kind", ["float16", "float32"])
+@pytest.mark.parametrize(("kind", "which_to_keep"), CASES)
 def test_every_row_equals_the_oracles(run, expected, oracle, kind, which_to_keep):
     wanted = by_oracle(expected(oracle, kind, which_to_keep))
 
@@ -134,13 +142,21 @@ def test_every_row_equals_the_oracles(run, expected, oracle, kind, which_to_keep
         assert compared(run(kind, which_to_keep, n_partitions, batch_size)) == wanted
 
 
+def test_metadata_stays_with_its_row(run, real):
+    kept = run("float16", "metadata", *ROUTES[1]).select("image_id", *METADATA).collect()
+
+    given = dict(zip(real[0], zip(*(values for values, _ in metadata_of(real[0])), strict=True), strict=True))
+    assert {row.image_id: (row.source, str(row.quality)) for row in kept} == {
+        id_: (source, str(quality)) for id_, (source, quality) in given.items()
+    }
+
+
 def test_one_row_at_a_time_gives_the_same_result(run):
     assert compared(run("float16", "hard", 1, 1)) == compared(run("float16", "hard", 8, 64))
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-@pytest.mark.parametrize("which_to_keep", ["hard", "easy", "random"])
-@pytest.mark.parametrize("kind", ["float16", "float32"])
+@pytest.mark.parametrize(("kind", "which_to_keep"), CASES)
 def test_the_duplicates_are_the_oracles(run, expected, oracle, kind, which_to_keep):
     similarities = run(kind, which_to_keep, *ROUTES[0])
     scored = expected(oracle, kind, which_to_keep)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
@@ -64,3 +66,17 @@ def test_another_eps_writes_a_new_version_and_a_second_run_writes_none(folder):
     assert DeltaTable(str(folder / "work" / "duplicates")).version() == 1
     assert DeltaTable(str(folder / "out")).version() == 1
     assert second.stderr.count("skipped") == 5
+
+
+def test_a_delta_table_and_a_parquet_file_of_ids_are_removed_together(folder):
+    duplicates = DeltaTable(str(folder / "work" / "duplicates")).to_pyarrow_table()["image_id"].to_pylist()
+    other = next(row["image_id"] for row in DeltaTable(str(folder / "out")).to_pyarrow_table().to_pylist())
+    pq.write_table(pa.table({"image_id": [other]}), folder / "other.parquet")
+    lists = f"remove.ids_path=[{folder / 'work' / 'duplicates'}, {folder / 'other.parquet'}]"
+
+    run(folder, "--set", "steps=[remove]", "--set", lists, "--set", f"output.path={folder / 'less'}")
+
+    left = set(DeltaTable(str(folder / "less")).to_pyarrow_table()["image_id"].to_pylist())
+    whole = set(DeltaTable(str(folder / "out")).to_pyarrow_table()["image_id"].to_pylist())
+    assert whole - left == {other}
+    assert not left & {*duplicates, other}

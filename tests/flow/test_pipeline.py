@@ -172,7 +172,7 @@ def test_a_new_eps_runs_identify_and_remove_again(spark, finished, caplog):
     again = steps_done(caplog, settings(identify={"eps": 0}), spark)
 
     assert again == (["identify", "remove"], ["embed", "cluster", "pairwise"])
-    assert record_of(finished, "identify")["counts"] == {"eps": 0.0, "duplicates": 1}
+    assert record_of(finished, "identify")["counts"] == {"eps": 0.0, "duplicates": 1, "found_by": {"embedding": 1}}
     assert record_of(finished, "remove")["counts"]["written"] == 8
 
 
@@ -394,7 +394,7 @@ def test_a_step_that_lacks_its_input_is_refused(sections, asked, said):
 
 
 def test_an_automatic_eps_is_that_of_the_encoder():
-    assert resolve_eps(settings(identify={"eps": "auto"}, embed={"model": "efficientnet-lite0"})).identify.eps == 0.29
+    assert resolve_eps(settings(identify={"eps": "auto"}, embed={"model": "efficientnet-lite0"})).identify.eps == 0.22
     assert resolve_eps(settings(identify={"eps": "auto"}, cluster={"embeddings_path": "mine"})).identify.eps == 0.01
     assert resolve_eps(settings(identify={"eps": "auto"})).identify.eps is None
     assert resolve_eps(settings()).identify.eps == 0.01

@@ -208,7 +208,14 @@ class TestSize:
         assert 1 <= n_clusters <= n_rows
         assert n_clusters == 1 or 64 * n_clusters * dim * 4 <= 8 * 2**30
 
-    @given(n_rows=st.integers(1, 10**6))
+    @given(n_rows=st.integers(1, 10_000), dim=st.integers(1, 4096))
+    def test_few_rows_are_one_cluster_so_that_no_pair_is_missed(self, n_rows, dim):
+        assert auto_n_clusters(n_rows, dim) == 1
+
+    def test_few_rows_that_do_not_fit_in_one_task_are_more_clusters(self):
+        assert auto_n_clusters(10_000, 768, max_task_bytes=10_000 * 768) >= 4
+
+    @given(n_rows=st.integers(10_001, 10**6))
     def test_no_other_number_of_clusters_costs_less(self, n_rows):
         def cost(k):
             return 2 * 256 * k**2 * 25 + 2 * n_rows * k + n_rows**2 / k

@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.heads import load_head
-from spark_imgdedup.models.scorers import Scorer, cached_scorer, find_scorer
+from spark_imgdedup.models.plugins import import_class
+from spark_imgdedup.models.scorers import Scorer, cached_scorer
 
 AESTHETIC_MLP = (768, 1024, 128, 64, 16, 1)
 PUBLISHED_PLACES = (0, 2, 4, 6, 7)
@@ -319,7 +320,7 @@ def test_a_scorer_of_ones_own_is_built_once():
 )
 def test_a_scorer_that_cannot_be_found_says_why(spec, message):
     with pytest.raises(ModelError, match=message):
-        find_scorer(spec)
+        import_class(spec, "scorer")
 
 
 @pytest.mark.parametrize(

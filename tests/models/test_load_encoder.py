@@ -134,7 +134,7 @@ def test_settings_travel_to_workers():
 
 
 def test_only_measured_encoders_have_an_eps():
-    assert recommended_eps("efficientnet-lite0") == 0.29
+    assert recommended_eps("efficientnet-lite0") == 0.22
     assert recommended_eps("open_clip:ViT-L-14-quickgelu/openai") is None
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import EncoderSettings, load_encoder
-from spark_imgdedup.models.stream import ImageRecord, StreamSettings, embed_stream
+from spark_imgdedup.models.stream import ImageRecord, PixelWork, StreamSettings, embed_stream
 
 
 def encoder(name="ColourEncoder"):
@@ -51,7 +52,7 @@ def pngs():
 def test_rows_come_back_in_order_whatever_the_sizes(pngs, n, batch_size, decode_threads):
     records = [record(number, pngs[number]) for number in range(n)]
 
-    rows = flat(embed_stream(records, encoder(), sizes(batch_size, decode_threads)))
+    rows = flat(embed_stream(records, PixelWork(encoder()), sizes(batch_size, decode_threads)))
 
     assert [row.image_id for row in rows] == [f"id-{number}" for number in range(n)]
 
@@ -61,7 +62,9 @@ def test_rows_come_back_in_order_whatever_the_sizes(pngs, n, batch_size, decode_
 def test_the_batch_size_does_not_change_a_vector(pngs, n, batch_size):
     records = [record(number, pngs[number]) for number in range(n)]
 
-    one_call, small_calls = (flat(embed_stream(records, encoder(), sizes(size))) for size in (64, batch_size))
+    one_call, small_calls = (
+        flat(embed_stream(records, PixelWork(encoder()), sizes(size))) for size in (64, batch_size)
+    )
 
     assert [row.vector.tobytes() for row in one_call] == [row.vector.tobytes() for row in small_calls]
 
@@ -69,7 +72,7 @@ def test_the_batch_size_does_not_change_a_vector(pngs, n, batch_size):
 def test_a_row_says_what_its_image_is_and_has_a_unit_vector():
     data = png(3, (7, 5))
 
-    (row,) = flat(embed_stream([record(3, data)], encoder(), sizes()))
+    (row,) = flat(embed_stream([record(3, data)], PixelWork(encoder()), sizes()))
 
     assert (row.width, row.height, row.image_format, row.image_bytes) == (7, 5, "png", len(data))
     assert row.sha256 == hashlib.sha256(data).hexdigest()
@@ -88,7 +91,7 @@ def test_rows_without_a_usable_image_keep_their_place_and_a_reason():
         record(5),
     ]
 
-    rows = flat(embed_stream(records, encoder(), sizes(batch_size=2)))
+    rows = flat(embed_stream(records, PixelWork(encoder()), sizes(batch_size=2)))
 
     assert [row.image_id for row in rows] == [f"id-{number}" for number in range(6)]
     assert [row.rejected_because for row in rows] == [None, "no_image", "unreadable", "too_large", "no_id", None]
@@ -106,7 +109,7 @@ def test_a_vector_without_a_direction_is_a_reason_and_its_neighbours_are_unharme
     colours = ["blue", "red", "black", "green"]
     records = [record(number, picture(colour)) for number, colour in enumerate(colours)]
 
-    rows = flat(embed_stream(records, encoder("BrokenEncoder"), sizes()))
+    rows = flat(embed_stream(records, PixelWork(encoder("BrokenEncoder")), sizes()))
 
     assert [row.rejected_because for row in rows] == [None, "nan_embedding", "zero_embedding", None]
     assert [row.vector is not None for row in rows] == [True, False, False, True]
@@ -123,7 +126,7 @@ def test_at_most_three_batches_are_read_ahead(pngs, batch_size):
             yield record(number, data)
 
     given_back, most_ahead = 0, 0
-    for batch in embed_stream(reading(), encoder(), sizes(batch_size)):
+    for batch in embed_stream(reading(), PixelWork(encoder()), sizes(batch_size)):
         most_ahead = max(most_ahead, read - given_back)
         given_back += len(batch)
 
@@ -133,7 +136,7 @@ def test_at_most_three_batches_are_read_ahead(pngs, batch_size):
 
 def test_a_model_that_cannot_take_an_image_ends_the_stream_and_its_threads():
     records = [record(number, png(number, (1 if number == 5 else 6, 6))) for number in range(30)]
-    stream = embed_stream(records, encoder("RefusingEncoder"), sizes())
+    stream = embed_stream(records, PixelWork(encoder("RefusingEncoder")), sizes())
 
     first = next(stream)
     with pytest.raises(ArithmeticError, match="one pixel wide"):
@@ -149,7 +152,7 @@ def test_an_error_of_the_reader_ends_the_stream_and_its_threads(pngs):
         raise OSError("the storage is gone")
 
     with pytest.raises(OSError, match="the storage is gone"):
-        list(embed_stream(reading(), encoder(), sizes()))
+        list(embed_stream(reading(), PixelWork(encoder()), sizes()))
 
     assert decoders() == []
 
@@ -165,7 +168,7 @@ def test_a_consumer_that_stops_early_ends_the_threads_and_the_reader(pngs):
             closed.append(number)
 
     records = reading()
-    stream = embed_stream(records, encoder(), sizes())
+    stream = embed_stream(records, PixelWork(encoder()), sizes())
     next(stream)
     stream.close()
     records.close()
@@ -175,4 +178,56 @@ def test_a_consumer_that_stops_early_ends_the_threads_and_the_reader(pngs):
 
 
 def test_no_records_give_no_batches():
-    assert list(embed_stream([], encoder(), sizes())) == []
+    assert list(embed_stream([], PixelWork(encoder()), sizes())) == []
+
+
+class Brightness:
+    """The mean of all pixels; wants another shape than the encoder."""
+
+    name = "brightness"
+    fingerprint = "brightness 1"
+
+    def preprocess(self, image):
+        return np.asarray(image.resize((2, 2)), np.float32)
+
+    def score(self, batch):
+        return batch.mean(axis=(1, 2, 3))
+
+
+def grey(level):
+    file = io.BytesIO()
+    Image.new("RGB", (6, 5), (level, level, level)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("with_encoder", [True, False])
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_scores_hashes_and_vectors_are_those_of_their_own_picture(with_encoder, batch_size):
+    records = [record(0, grey(10)), record(1, b"no picture"), record(2, grey(200)), record(3, grey(30))]
+    work = PixelWork(encoder() if with_encoder else None, (Brightness(),), pixel_digest=True, phash_bits=64)
+
+    rows = flat(embed_stream(records, work, sizes(batch_size)))
+
+    assert [row.scores for row in rows] == [{"brightness": 10}, {}, {"brightness": 200}, {"brightness": 30}]
+    assert [row.vector is not None for row in rows] == [with_encoder and row.rejected_because is None for row in rows]
+    assert rows[1].phash is None
+    assert rows[1].pixel_sha256 is None
+    pixels = bytes([200]) * (6 * 5 * 3)
+    assert rows[2].pixel_sha256 == hashlib.sha256(b"6x5 " + pixels).hexdigest()
+    assert len(rows[2].phash) == 8
+
+
+def test_nothing_but_what_was_asked_for_is_taken_from_the_pixels():
+    (row,) = flat(embed_stream([record(1)], PixelWork(), sizes()))
+
+    assert (row.phash, row.pixel_sha256, row.vector, row.scores) == (None, None, None, {})
+    assert (row.width, row.height, row.image_format) == (6, 5, "png")
+
+
+def test_a_scorer_that_gives_too_few_numbers_is_named():
+    class OneForAll(Brightness):
+        def score(self, batch):
+            return batch.mean()
+
+    with pytest.raises(ModelError, match=r"'brightness' gave an array of shape \(\) for 2 pictures"):
+        list(embed_stream([record(1), record(2)], PixelWork(scorers=(OneForAll(),)), sizes()))

@@ -2,10 +2,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from spark_imgdedup.kernels.images import ImageError
-from spark_imgdedup.report.contact_sheet import SHEET_WIDTH, Pair, contact_sheet, shorten
+from spark_imgdedup.report.contact_sheet import REPEATED, SHEET_WIDTH, Pair, contact_sheet, shorten
 
 RED, BLUE = (200, 30, 30), (30, 60, 200)
 
@@ -75,6 +75,16 @@ def test_score_and_note_change_what_is_written_beneath(tmp_path):
     contact_sheet([pair(note="cropped")], tmp_path / "c.png")
     a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert a == c != b
+
+
+def test_a_repeated_image_that_was_removed_too_is_not_marked_as_kept(tmp_path):
+    contact_sheet([pair()], tmp_path / "kept.png")
+    contact_sheet([pair(is_kept=False)], tmp_path / "removed.png")
+
+    green = ImageColor.getrgb(REPEATED)
+    whole = (0, 0, SHEET_WIDTH, 200)
+    assert green in colours_of(tmp_path / "kept.png", whole)
+    assert green not in colours_of(tmp_path / "removed.png", whole)
 
 
 def test_a_long_id_keeps_its_end_which_tells_it_from_others():

@@ -46,7 +46,7 @@ def test_a_whole_run_in_lines():
     assert list(summarize(ALL).lines()) == [
         "read         10 samples, 3 without a usable image (no_image 1, unreadable 1, zero 1)",
         "damaged      t.tar: cut",
-        "clusters     2, the largest of 5 rows",
+        "clusters     2, the largest of 5 rows (71.4%)",
         "duplicates   3 (30.0%) at eps 0.1",
         "removed      duplicate 3; 1 cut off in damaged shards",
         "kept         6 samples in out",
@@ -88,6 +88,63 @@ def test_large_datasets_are_told_in_gigabytes():
     lines = list(Summary(bytes_before=5 * 10**12, bytes_after=4 * 10**12).lines())
 
     assert lines == ["bytes        5,000.00 GB before, 4,000.00 GB after (20.0% less)"]
+
+
+def sizes_of(before, after, value=None, *, n_bytes=1_000_000):
+    names = ("samples_before", "samples_after", "image_bytes_before", "image_bytes_after")
+    row = dict(zip(names, (before, after, before * n_bytes, after * n_bytes), strict=True))
+    return row if value is None else {"value": value, **row}
+
+
+def broken_down(fields, leaving="removed", n_values=None):
+    rows = [sizes_of(n, n // 2, name) for name, n in fields]
+    table = {"shown": len(rows), "of": n_values or len(rows), "order": "samples before", "rows": rows, "rest": None}
+    only = {"shown": 1, "of": 1, "order": "samples before", "rows": rows[:1], "rest": None}
+    sizes = {"leaving": leaving, "total": sizes_of(10, 5), "by_reason": [], "by_shard": only, "by_format": only}
+    return {"sizes": {**sizes, "by_resolution": None, "by_field": {"source": table}}, "computed_from": {}}
+
+
+def test_sizes_and_the_fields_of_more_than_one_value_are_told_in_lines():
+    lines = list(Summary(breakdowns=broken_down([("flickr", 8000), ("web", 2)])).lines())
+
+    assert lines == [
+        "images       10.0 MB before, 5.0 MB after (50.0% less)",
+        "by source    flickr 4,000 of 8,000 stay, web 1 of 2",
+    ]
+
+
+def test_before_remove_the_sizes_are_those_without_the_duplicates():
+    lines = list(Summary(breakdowns=broken_down([("flickr", 8)], leaving="duplicates")).lines())
+
+    assert lines == ["images       10.0 MB before, 5.0 MB without the duplicates (50.0% less)"]
+
+
+def test_a_long_value_is_cut_and_line_breaks_are_spaces():
+    fields = [("two\nlines", 1), ("x" * 31, 1)]
+
+    line = list(Summary(breakdowns=broken_down(fields)).lines())[-1]
+
+    assert line == f"by source    two lines 0 of 1 stay, {'x' * 29}… 0 of 1"
+
+
+@pytest.mark.parametrize("length", [3, 12, 40, 60])
+def test_values_that_do_not_fit_a_line_are_counted(length):
+    fields = [(f"{number:0{length}d}", 1000 - number) for number in range(40)]
+
+    line = list(Summary(breakdowns=broken_down(fields, n_values=5000)).lines())[-1]
+
+    named = line.count(" of ")
+    assert len(line) <= 120
+    assert line.endswith(f", and {5000 - named:,} more, see report.json")
+    assert named >= 1
+
+
+def test_what_found_the_duplicates_is_told_where_it_was_more_than_one():
+    both = Summary(duplicates=3, read=10, eps=0.1, breakdowns={"found_by": {"embedding": 2, "exact": 1}})
+    one = Summary(duplicates=3, read=10, eps=0.1, breakdowns={"found_by": {"embedding": 3}})
+
+    assert list(both.lines())[1:] == ["duplicates   3 (30.0%) at eps 0.1", "found by     embedding 2, exact 1"]
+    assert list(one.lines())[1:] == ["duplicates   3 (30.0%) at eps 0.1"]
 
 
 def test_records_built_on_tables_that_are_no_longer_there_are_left_out():

@@ -10,7 +10,7 @@ from spark_imgdedup.files.publishing import MANIFEST, is_published
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.schemas import IS_SAMPLE
-from spark_imgdedup.stages.read import index_images
+from spark_imgdedup.stages.index import index_images
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
 

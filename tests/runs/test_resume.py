@@ -52,7 +52,10 @@ def changed(one, other):
         ("cluster", {"n_clusters": 3}, STEPS[1:]),
         ("cluster", {"random_state": 7}, STEPS[1:]),
         ("cluster", {"train_threads": 2}, STEPS[1:]),
+        ("cluster", {"metadata_columns": ["width"]}, STEPS[1:]),
         ("pairwise", {"which_to_keep": "easy"}, STEPS[2:]),
+        ("pairwise", {"distance_metric": "l2"}, []),
+        ("pairwise", {"which_to_keep": "metadata", "metadata_columns": ["image_id"]}, STEPS[2:]),
         ("identify", {"eps": 0.2}, STEPS[3:]),
         ("remove", {"unreadable": "drop"}, STEPS[4:]),
         ("output", {"repack": 10}, STEPS[4:]),
@@ -73,6 +76,16 @@ def test_a_setting_counts_for_the_steps_whose_result_it_decides(data, section, s
 
 def test_the_same_settings_and_files_have_the_same_fingerprints(data):
     assert chain(settings(data)) == chain(settings(data))
+
+
+def test_the_columns_to_rank_by_and_their_directions_count(data):
+    ranking = {"which_to_keep": "metadata", "metadata_columns": ["image_id", "cosine_dist_to_cent"]}
+    before = chain(settings(data, pairwise=ranking))
+
+    turned = chain(settings(data, pairwise=ranking | {"ascending": [True, False]}))
+    swapped = chain(settings(data, pairwise=ranking | {"metadata_columns": ranking["metadata_columns"][::-1]}))
+
+    assert changed(before, turned) == changed(before, swapped) == list(STEPS[2:])
 
 
 def touch_later(path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark_imgdedup.config import parse_config
+from spark_imgdedup.config import STEP_NAMES, parse_config
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts
-from spark_imgdedup.runs.tables import TABLES_OF, WRITTEN_BY, StepRecord, Tables, require_unique_ids
+from spark_imgdedup.runs.tables import WRITTEN_BY, StepRecord, Tables, require_unique_ids, tables_of
 
 RECORD = StepRecord("identify", "f00d", 1.5, {"duplicates": 2, "eps": 0.1}, {"pairwise": "beef"}, "0.1.0")
 
@@ -107,7 +107,17 @@ def test_an_array_is_stored_for_the_workers(tables):
 
 def test_every_table_has_one_step_that_writes_it():
     assert {WRITTEN_BY[table] for table in ("index", "kept")} == {"remove"}
-    assert all(WRITTEN_BY[table] == step for step, names in TABLES_OF.items() for table in names)
+    cascade = parse_config({"detect": {"prepass": ["exact", "phash"]}})
+    steps = [step for step in STEP_NAMES if step != "report"]
+    assert all(WRITTEN_BY[table] == step for step in steps for table in tables_of(step, cascade))
+
+
+def test_detect_leaves_the_tables_of_the_hashes_that_are_asked_for():
+    def tables(**detect):
+        return tables_of("detect", parse_config({"detect": detect}))
+
+    assert tables(prepass=["phash", "exact"]) == ("copies", "near_hashes")
+    assert (tables(method="exact"), tables(method="phash")) == (("copies",), ("near_hashes",))
 
 
 def test_tables_without_a_session_take_the_active_one_when_they_are_touched(spark, tmp_path):

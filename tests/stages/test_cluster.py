@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spark_imgdedup import schemas
@@ -12,6 +16,7 @@ from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages import cluster as stage
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids, select_embeddings
+from spark_imgdedup.stages.user_tables import open_table
 
 DIM = 6
 RNG = np.random.default_rng(0)
@@ -188,6 +193,7 @@ def test_rows_that_were_rejected_before_are_left_out(spark, centroids):
         ("bigint", [2**53 + 1, -1], "array<float>"),
         ("int", [2, 1], "array<float>"),
         ("smallint", [2, 1], "array<double>"),
+        ("decimal(20,0)", [Decimal(2**64 - 1), Decimal(1)], "array<float>"),  # uint64 in Parquet
     ],
 )
 def test_columns_of_ones_own_keep_their_name_and_type(spark, centroids, id_type, ids, vector_type):
@@ -273,6 +279,7 @@ def test_centroids_too_large_for_a_closure_are_refused(spark):
         ("id string, vec array<float>", "needs image_id"),
         ("image_id string, vec array<float>", "needs embedding"),
         ("image_id double, embedding array<float>", "column 'image_id' is double"),
+        ("image_id string, embedding array<int>", "found array<int>"),
         ("image_id string, embedding array<string>", "found array<string>"),
         ("image_id string, embedding binary", "found binary"),
     ],
@@ -280,3 +287,86 @@ def test_centroids_too_large_for_a_closure_are_refused(spark):
 def test_a_table_without_ids_or_vectors_is_refused_before_any_work(spark, schema, message):
     with pytest.raises(SchemaError, match=message):
         select_embeddings(spark.createDataFrame([], schema), settings())
+
+
+# Numbers that float16 holds exactly, so that every form below holds the same vectors.
+HALVES = GROUPS[::4].astype(np.float16)
+FORMS = {
+    "list<float>": pa.list_(pa.float32()),
+    "list<double>": pa.list_(pa.float64()),
+    "fixed_size_list<float>": pa.list_(pa.float32(), DIM),
+    "list<float16>": pa.list_(pa.float16()),
+    "fixed_size_list<float16>": pa.list_(pa.float16(), DIM),
+}
+
+
+def in_form(spark, form, path):
+    """The ids and vectors of HALVES in a Parquet file, and a null vector and one with a null in it."""
+    ids = [f"id-{n:02}" for n in range(len(HALVES))]
+    if form == "vector":
+        from pyspark.ml.linalg import Vectors
+
+        forms = (Vectors.dense, lambda row: Vectors.sparse(DIM, range(DIM), row))
+        vectors = [forms[n % 2](row) for n, row in enumerate(HALVES.astype(float))]
+        vectors += [None, Vectors.dense([float("nan")] * DIM)]
+        rows = list(zip([*ids, "null", "nan"], vectors, strict=True))
+        spark.createDataFrame(rows, ["image_id", "embedding"]).write.parquet(str(path))
+    else:
+        numbers = np.float16 if pa.types.is_float16(FORMS[form].value_type) else float
+        vectors = [[numbers(x) for x in row] for row in HALVES] + [None, [None] + [numbers(1)] * (DIM - 1)]
+        pq.write_table(pa.table({"image_id": [*ids, "null", "nan"], "embedding": pa.array(vectors, FORMS[form])}), path)
+    return open_table(spark, (str(path),))
+
+
+@pytest.mark.parametrize("form", [*FORMS, "vector"])
+def test_vectors_in_any_form_give_the_same_clusters(spark, tmp_path, form):
+    df, config = in_form(spark, form, tmp_path / "t.parquet"), settings(n_clusters=4, embedding_type="float16")
+
+    fitted = fit_centroids(df, config)
+    clusters = assign_clusters(df, fitted, config)
+
+    found = rows_by_id(clusters)
+    ours = [found[f"id-{n:02}"] for n in range(len(HALVES))]
+    plain = table(spark, HALVES.astype(np.float32), [row.image_id for row in ours], kind="float32")
+    assert np.array_equal(fitted, fit_centroids(plain, config))
+    cluster_ids, distances = nearest_centroid(l2_normalize(HALVES), fitted)
+    assert [row.cluster_id for row in ours] == cluster_ids.tolist()
+    assert [row.cosine_dist_to_cent for row in ours] == distances.tolist()
+    column = vector_column(clusters, "embedding", stage="test")
+    assert column == VectorColumn("float16" if "float16" in form else "float32")
+    stored = column.decode(pa.array([row.embedding for row in ours], pa.binary()))
+    assert np.array_equal(stored, HALVES.astype(np.float32))
+    assert (found["null"].rejected_because, found["nan"].rejected_because) == ("no_embedding", "nan_embedding")
+
+
+def test_metadata_stays_with_every_row_and_other_columns_do_not(spark, centroids):
+    vectors = [[2, 0, 0, 0, 0, 0], None, [0] * DIM]
+    df = table(spark, vectors, ["good", "null", "zero"]).selectExpr(
+        *("image_id", "embedding", "1 as other", "array(length(image_id), null) as sizes"),
+        "cast(length(image_id) as decimal(30, 10)) as `meta.price`",
+    )
+    df = mark_vectors(df, "embedding", VectorColumn("float32"))
+    config = settings(metadata_columns=["meta.price", "sizes"])
+
+    clusters = assign_clusters(df, centroids, config)
+
+    assert clusters.columns[5:] == ["meta.price", "sizes"]
+    assert [clusters.schema[name].dataType for name in clusters.columns[5:]] == [
+        df.schema[name].dataType for name in clusters.columns[5:]
+    ]
+    assert {id_: (row["meta.price"], row.sizes) for id_, row in rows_by_id(clusters).items()} == {
+        id_: (Decimal(4), [4, None]) for id_ in ("good", "null", "zero")
+    }
+    assert fit_centroids(df, config).shape == (1, DIM)
+
+
+def test_metadata_that_the_table_lacks_or_that_has_no_order_is_refused_before_any_work(spark):
+    df = spark.createDataFrame([], "image_id string, embedding array<float>, sizes array<int>")
+    ranked = {"which_to_keep": "metadata", "metadata_columns": ["sizes"]}
+
+    with pytest.raises(
+        SchemaError, match=r"Stage 'cluster' needs qualty, but its input has image_id, embedding, sizes"
+    ):
+        fit_centroids(df, settings(metadata_columns=["qualty"]))
+    with pytest.raises(SchemaError, match=r"column 'sizes' is array<int>, which cannot be ranked by"):
+        fit_centroids(df, parse_config({"cluster": {"metadata_columns": ["sizes"]}, "pairwise": ranked}))

@@ -1,30 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances
 from spark_imgdedup.stages import detect
-from spark_imgdedup.stages.detect import (
-    collapse_copies,
-    group_exact,
-    order_by,
-    phash_cost,
-    phash_duplicates,
-    phash_pairs,
-)
+from spark_imgdedup.stages._order import preference
+from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes, near_hashes, phash_cost
 
-HARD, EASY = order_by("hard"), order_by("easy")
+HARD, EASY = [("image_id", False)], [("image_id", True)]
 DIGESTS = "image_id string, sha256 string, pixel_sha256 string"
 HASHES = "image_id string, phash binary"
-DUPLICATE_COLUMNS = [
-    ("image_id", "string"),
-    ("max_id", "string"),
-    ("cosine_sim_score", "double"),
-    ("cluster_id", "int"),
-]
-
 # a, b and c are one file; d has other bytes and the same pixels; f and g have no pixel digest, i and j none at all.
 COPIES = [
     ("a", "s1", "p1"),
@@ -75,31 +65,36 @@ def flip(rng, hashes, n_flips):
     return np.packbits(row_bits ^ places, axis=1)
 
 
+def order_of(which_to_keep, *, with_distances, columns=(), **pairwise):
+    settings = {"which_to_keep": which_to_keep, "metadata_columns": list(columns), **pairwise}
+    metadata = [name for name in columns if name not in ("cosine_dist_to_cent", "image_id")]
+    config = parse_config({"pairwise": settings, "cluster": {"metadata_columns": metadata}})
+    return preference(config, with_distances=with_distances)
+
+
 # Order
 
 
-def test_hard_prefers_the_highest_id_and_easy_and_random_the_lowest():
-    assert [order_by(name) for name in ("hard", "easy", "random")] == [
-        [("image_id", False)],
-        [("image_id", True)],
-        [("image_id", True)],
-    ]
+def test_without_distances_hard_prefers_the_highest_id_and_easy_and_random_the_lowest():
+    assert [order_of(name, with_distances=False) for name in ("hard", "easy", "random")] == [HARD, EASY, EASY]
+
+
+def test_with_distances_rows_are_preferred_as_within_a_cluster():
+    assert order_of("hard", with_distances=True) == [("cosine_dist_to_cent", False), *HARD]
+    assert order_of("easy", with_distances=True) == [("cosine_dist_to_cent", True), *EASY]
+    assert order_of("random", with_distances=True) == [("_random_rank", True), *EASY]
 
 
 def test_ids_break_the_ties_of_metadata_unless_they_are_part_of_it():
-    assert order_by("metadata", ["width", "bytes"], [False, True]) == [
+    by = {"columns": ["width", "cosine_dist_to_cent"], "ascending": [False, True]}
+    assert order_of("metadata", with_distances=True, **by) == [
         ("width", False),
-        ("bytes", True),
+        ("cosine_dist_to_cent", True),
         ("image_id", True),
     ]
-    assert order_by("metadata", ["width", "image_id"], [False, False]) == [("width", False), ("image_id", False)]
-
-
-def test_an_unknown_strategy_or_a_direction_too_few_is_refused():
-    with pytest.raises(ConfigError, match="must be hard, easy, random or metadata, got 'best'"):
-        order_by("best")
-    with pytest.raises(ConfigError, match="got 2 metadata_columns and 1 values of ascending"):
-        order_by("metadata", ["a", "b"], [True])
+    assert order_of("metadata", with_distances=False, **by) == [("width", False), ("image_id", True)]
+    by = {"columns": ["width", "image_id", "height"], "ascending": False}
+    assert order_of("metadata", with_distances=True, **by) == [("width", False), ("image_id", False)]
 
 
 # Exact copies
@@ -116,8 +111,8 @@ def test_an_unknown_strategy_or_a_direction_too_few_is_refused():
 def test_copies_of_bytes_or_of_pixels_name_the_preferred_one(spark, order, expected):
     copies = group_exact(spark.createDataFrame(COPIES, DIGESTS).repartition(3), order=order)
 
-    assert columns(copies) == [*DUPLICATE_COLUMNS, ("group_size", "bigint")]
-    assert collected(copies) == [(image_id, kept, 1.0, None, size) for image_id, kept, size in expected]
+    assert columns(copies) == [("image_id", "string"), ("max_id", "string"), ("group_size", "bigint")]
+    assert collected(copies) == expected
 
 
 def test_the_kept_row_says_how_many_copies_it_stands_for(spark):
@@ -148,7 +143,7 @@ def test_metadata_chooses_the_copy_that_is_kept_and_nulls_come_last(spark):
     images = spark.createDataFrame(rows, "image_id string, sha256 string, `w.px` int, crop int")
 
     kept = {
-        name: {row.max_id for row in group_exact(images, order=order_by("metadata", *by)).collect()}
+        name: {row.max_id for row in group_exact(images, order=[*zip(*by, strict=True), *EASY]).collect()}
         for name, by in {
             "largest": (["w.px"], [False]),
             "largest, least cropped": (["w.px", "crop"], [False, True]),
@@ -163,9 +158,9 @@ def test_images_without_a_needed_column_are_refused(spark):
     images = spark.createDataFrame([("a", "s")], "image_id string, sha256 string")
 
     with pytest.raises(SchemaError, match="Stage 'detect' needs width"):
-        group_exact(images, order=order_by("metadata", ["width"], [True]))
+        group_exact(images, order=[("width", True), *EASY])
     with pytest.raises(SchemaError, match="Stage 'detect' needs phash binary"):
-        phash_pairs(images, n_bits=64, radius=3, order=EASY)
+        near_hashes(images, n_bits=64, radius=3)
 
 
 # Perceptual hashes
@@ -182,36 +177,65 @@ CHAIN = [  # a, b and c are 2 bits apart each, f lies between a and b; e repeats
 ]
 
 
-def test_pairs_name_the_preferred_image_first_and_equal_hashes_form_a_star(spark):
-    pairs = phash_pairs(hashed(spark, CHAIN), n_bits=64, radius=2, order=EASY)
+def matches(images, order, *, n_bits=64, radius=2):
+    near = near_hashes(images, n_bits=n_bits, radius=radius)
+    return collected(match_hashes(images, near, order=order))
 
-    assert columns(pairs) == [("id_a", "string"), ("id_b", "string"), ("hamming", "int")]
-    assert collected(pairs) == [("a", "b", 2), ("a", "e", 0), ("a", "f", 1), ("b", "c", 2), ("b", "f", 1)]
+
+def test_near_hashes_are_pairs_of_distinct_hashes_each_once(spark):
+    near = near_hashes(hashed(spark, CHAIN), n_bits=64, radius=2)
+
+    a, b, c, f = bits(), bits(1, 20), bits(1, 20, 33, 50), bits(1)
+    assert columns(near) == [("phash_a", "binary"), ("phash_b", "binary"), ("hamming", "int")]
+    assert [(bytes(x), bytes(y), d) for x, y, d in collected(near)] == sorted(
+        (*sorted(pair), distance) for *pair, distance in [(a, b, 2), (a, f, 1), (b, c, 2), (b, f, 1)]
+    )
 
 
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        (EASY, [("b", "a", 62), ("c", "b", 62), ("e", "a", 64), ("f", "a", 63)]),
-        (HARD, [("a", "e", 64), ("b", "f", 63), ("e", "f", 63)]),
+        (EASY, [("b", "a", 2), ("c", "b", 2), ("e", "a", 0), ("f", "a", 1)]),
+        (HARD, [("a", "e", 0), ("b", "f", 1), ("e", "f", 1)]),
     ],
     ids=["easy", "hard"],
 )
-def test_a_duplicate_names_its_nearest_preferred_image(spark, order, expected):
-    duplicates = phash_duplicates(hashed(spark, CHAIN), n_bits=64, radius=2, order=order)
-
-    assert columns(duplicates) == DUPLICATE_COLUMNS
-    assert collected(duplicates) == [(image_id, kept, round(equal / 64, 6), None) for image_id, kept, equal in expected]
+def test_an_image_is_matched_with_the_nearest_preferred_one(spark, order, expected):
+    assert matches(hashed(spark, CHAIN).repartition(3), order) == expected
 
 
-def test_metadata_decides_which_of_two_near_hashes_stays(spark):
-    rows = [("a", bits(1), 1.0), ("b", bits(2), None), ("c", bits(3), 3.0), ("d", bits(1), 2.0), ("e", bits(4), 3.0)]
+def test_metadata_decides_which_of_two_near_hashes_stays_and_nan_comes_last(spark):
+    nan = float("nan")
+    rows = [("a", bits(1), 1.0), ("b", bits(2), None), ("c", bits(3), 3.0), ("d", bits(1), 2.0), ("e", bits(4), nan)]
     images = spark.createDataFrame([(i, bytearray(h), w) for i, h, w in rows], HASHES + ", width double")
 
-    duplicates = phash_duplicates(images, n_bits=64, radius=2, order=order_by("metadata", ["width"], [False]))
+    found = matches(images, [("width", False), *EASY])
 
-    # Order: c, e, d, a, b.
-    assert [(row[0], row[1]) for row in collected(duplicates)] == [("a", "d"), ("b", "c"), ("d", "c"), ("e", "c")]
+    # Order: c, d, a, b, e.
+    assert [row[:2] for row in found] == [("a", "d"), ("b", "c"), ("d", "c"), ("e", "c")]
+
+
+def test_matches_are_those_of_brute_force_for_any_order(spark):
+    rng = np.random.default_rng(3)
+    seeds = rng.integers(0, 256, (5, 8), dtype=np.uint8)
+    hashes = np.concatenate([flip(rng, seeds, n_flips) for n_flips in (0, 0, 1, 2, 3)])
+    weights = rng.integers(0, 4, len(hashes)).tolist()
+    rows = [
+        (f"i{n:02d}", bytearray(row.tobytes()), weight)
+        for n, (row, weight) in enumerate(zip(hashes, weights, strict=True))
+    ]
+    images = spark.createDataFrame(rows, HASHES + ", weight int").repartition(3)
+    distances = hamming_distances(hashes, hashes)
+    ranked = sorted(range(len(rows)), key=lambda n: (-weights[n], n))
+    expected = []
+    for place, n in enumerate(ranked):
+        better = [(int(distances[n, m]), ranked.index(m)) for m in ranked[:place] if distances[n, m] <= 3]
+        if better:
+            distance, best = min(better)
+            expected.append((f"i{n:02d}", f"i{ranked[best]:02d}", distance))
+
+    assert matches(images, [("weight", False), *EASY], radius=3) == sorted(expected)
+    assert len(expected) > 10
 
 
 @pytest.mark.slow
@@ -222,9 +246,11 @@ def test_every_planted_neighbour_is_found_among_20000_hashes(spark, n_bits, radi
     hashes[-200:-100] = flip(rng, hashes[:100], max(radius, 1))  # equal hashes have a test of their own
     hashes[-100:] = flip(rng, hashes[100:200], radius + 1)
     images = hashed_rows(spark, hashes)
-    expected = {(f"i{i:06d}", f"i{19_800 + i:06d}", radius) for i in range(100)} if radius else set()
+    planted = ((*sorted((hashes[i].tobytes(), hashes[19_800 + i].tobytes())), radius) for i in range(100))
+    expected = set(planted) if radius else set()
 
-    found = {tuple(row) for row in phash_pairs(images, n_bits=n_bits, radius=radius, order=EASY).collect()}
+    near = near_hashes(images, n_bits=n_bits, radius=radius).collect()
+    found = {(bytes(row.phash_a), bytes(row.phash_b), row.hamming) for row in near}
     cost = phash_cost(images, n_bits=n_bits, radius=radius)
 
     assert found == expected
@@ -242,10 +268,11 @@ def test_crowded_hashes_give_the_pairs_of_brute_force(spark, monkeypatch, radius
     hashes = np.unique(np.concatenate([flip(rng, seeds, n_flips) for n_flips in range(6)]), axis=0)
     images = hashed_rows(spark, hashes).repartition(3)
 
-    pairs = phash_pairs(images, n_bits=64, radius=radius, order=EASY).collect()
+    pairs = near_hashes(images, n_bits=64, radius=radius).collect()
 
+    number = {row.tobytes(): place for place, row in enumerate(hashes)}  # np.unique has sorted them
     assert len(pairs) == len(near_rows(hashes, radius)) > len(seeds)
-    assert {(int(a[1:]), int(b[1:]), distance) for a, b, distance in pairs} == near_rows(hashes, radius)
+    assert {(number[bytes(a)], number[bytes(b)], distance) for a, b, distance in pairs} == near_rows(hashes, radius)
 
 
 def test_a_band_that_all_hashes_share_is_split_and_loses_nothing(spark, monkeypatch):
@@ -256,29 +283,24 @@ def test_a_band_that_all_hashes_share_is_split_and_loses_nothing(spark, monkeypa
     hashes[-20:, 7] ^= 3
     images = hashed_rows(spark, hashes)
 
-    pairs = phash_pairs(images, n_bits=64, radius=3, order=EASY)
-
-    assert collected(pairs) == [(f"i{i:06d}", f"i{980 + i:06d}", 2) for i in range(20)]
+    assert matches(images, EASY, radius=3) == [(f"i{980 + i:06d}", f"i{i:06d}", 2) for i in range(20)]
     assert phash_cost(images, n_bits=64, radius=3)["n_split_bands"] == 1
 
 
-def test_many_equal_hashes_give_one_pair_each(spark):
+def test_many_equal_hashes_all_name_the_preferred_one(spark):
     rows = [(f"i{number:05d}", bits(5)) for number in range(3000)] + [("near", bits(5, 6)), ("far", bits(*range(40)))]
     images = hashed(spark, rows)
 
-    pairs = phash_pairs(images, n_bits=64, radius=3, order=HARD)
+    found = matches(images, HARD, radius=3)
 
-    found = collected(pairs)
-    assert ("near", "i02999", 1) in found
-    assert len(found) == 3000
-    assert {(a, distance) for a, b, distance in found if b != "i02999"} == {("i02999", 0)}
+    assert Counter((kept, distance) for _, kept, distance in found) == {("i02999", 0): 2999, ("near", 1): 1}
     assert phash_cost(images, n_bits=64, radius=3)["n_hashes"] == 3
 
 
 def test_images_without_hashes_give_no_pairs(spark):
     images = hashed(spark, [("a", None), ("b", None)])
 
-    assert collected(phash_duplicates(images, n_bits=64, radius=3, order=HARD)) == []
+    assert matches(images, HARD) == []
     assert phash_cost(images, n_bits=64, radius=3) == {
         "n_bands": 4,
         "n_hashes": 0,
@@ -290,4 +312,4 @@ def test_images_without_hashes_give_no_pairs(spark):
 
 def test_hashes_of_another_length_are_an_error_that_names_both(spark):
     with pytest.raises(Exception, match="must hold hashes of 256 bits, found one of 64"):
-        phash_pairs(hashed(spark, CHAIN), n_bits=256, radius=3, order=HARD).collect()
+        near_hashes(hashed(spark, CHAIN), n_bits=256, radius=3).collect()

@@ -5,7 +5,7 @@ import pytest
 from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
-from spark_imgdedup.stages.identify import count_by_eps, identify_duplicates, similarity_threshold
+from spark_imgdedup.stages.identify import identify_duplicates, similarity_threshold
 
 # (id, max_id, score) of the hand-made cluster of tests/stages/test_pairwise.py.
 HARD = [(0, 5, 1.0), (1, 2, 0.998191), (2, 3, 0.999619), (3, 3, 0.0), (4, 5, 1.0), (5, 1, 0.974632)]
@@ -79,21 +79,7 @@ def test_the_columns_name_the_image_that_is_repeated_and_keep_the_users_id(spark
     described = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in duplicates.schema)
     expected = schemas.DUPLICATES.format(id=f"my id {id_type}", id_type=id_type).split(", ")
     assert described == ", ".join("`{}` {}".format(*part.rsplit(" ", 1)) for part in expected)
-    assert [tuple(row) for row in duplicates.collect()] == [(ids[1], ids[0], 0.9, 0)]
-
-
-def test_counts_by_eps_are_what_identify_finds(spark):
-    rows = HARD + [(id_ + 10, max_id + 10, score) for id_, max_id, score in scores(0.82, 0.9, -0.1, 0.0)]
-    levels = [0, 0.003, 0.18, 0.999999]
-
-    counted = count_by_eps(similarities(spark, rows), levels, settings(0.1))
-
-    assert counted == [(eps, len(removed(spark, rows, eps))) for eps in levels]
-    assert [n for _, n in counted] == [2, 4, 7, 7]
-
-
-def test_counts_of_a_table_without_rows_are_zero(spark):
-    assert count_by_eps(similarities(spark, []), [0.1, 0.2], settings(0.1)) == [(0.1, 0), (0.2, 0)]
+    assert [tuple(row) for row in duplicates.collect()] == [(ids[1], ids[0], 0.9, 0, "embedding")]
 
 
 @pytest.mark.parametrize("eps", ["auto", None])

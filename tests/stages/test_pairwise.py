@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.kernels.ranking import rank_order
+from spark_imgdedup.stages._carried import rank_keys
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
 from spark_imgdedup.stages.pairwise import score_pairs
 
@@ -16,9 +21,9 @@ HARD = {0: (5, 1.0), 1: (2, 0.998191), 2: (3, 0.999619), 3: (3, 0.0), 4: (5, 1.0
 EASY = {0: (0, 0.0), 1: (0, 0.974632), 2: (1, 0.998191), 3: (2, 0.999619), 4: (0, 1.0), 5: (0, 1.0)}
 
 
-def settings(own_ids=None, **pairwise):
+def settings(own_ids=None, metadata=(), **pairwise):
     cluster = {} if own_ids is None else {"embeddings_path": "embeddings", "id_field": own_ids}
-    return parse_config({"pairwise": pairwise, "cluster": cluster})
+    return parse_config({"pairwise": pairwise, "cluster": cluster | {"metadata_columns": list(metadata)}})
 
 
 def clusters(spark, rows, id_schema="image_id string", kind="float32"):
@@ -133,3 +138,89 @@ def test_a_table_without_clusters_is_refused_before_any_work(spark):
 
     with pytest.raises(SchemaError, match=r"Stage 'pairwise' needs cluster_id int, cosine_dist_to_cent double"):
         score_pairs(df, settings())
+
+
+@pytest.fixture
+def in_berlin(spark):
+    """A session whose time zone is not UTC, which alone Spark takes back from applyInArrow."""
+    before = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "Europe/Berlin")
+    yield spark
+    spark.conf.set("spark.sql.session.timeZone", before)
+
+
+def test_columns_of_any_type_and_name_stay_with_their_rows_as_they_are(in_berlin):
+    typed = six(in_berlin).selectExpr(
+        *("id", "cluster_id", "embedding", "cosine_dist_to_cent", "'not asked for' as other"),
+        "cast(id as decimal(38, 18)) as price",
+        "array(id, null) as sizes",
+        "map('k', array(id / 2D)) as marks",
+        "named_struct('at', timestamp'2024-03-31 03:30:00', 'by', cast('ann' as binary)) as edit",
+        "timestamp'2024-01-01 00:00:00' + make_dt_interval(cast(id as int)) as taken",
+        "map('k', array(timestamp'2024-01-01 00:00:00')) as seen",
+        "timestamp_ntz'2024-01-01 00:00:00' as clock",
+        "date'2024-02-02' as day",
+        "id % 2 = 0 as `is even`",
+        "cast(null as string) as `meta.license`",
+    )
+    df = mark_vectors(typed, "embedding", VectorColumn("float32"))
+    names = df.columns[5:]
+
+    scored = score_pairs(df, settings("id", names, which_to_keep="metadata", metadata_columns=["taken"]))
+
+    assert scored.columns == ["id", "cluster_id", "max_id", "cosine_sim_score", "cosine_dist_to_cent", *names]
+    assert [scored.schema[name].dataType for name in names] == [df.schema[name].dataType for name in names]
+    given = {row.id: [row[name] for name in names] for row in df.collect()}
+    rows = {row.id: row for row in scored.collect()}
+    assert {id_: [row[name] for name in names] for id_, row in rows.items()} == given
+    assert rows[0].max_id == 0  # the earliest moment ranks first
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**53, 2**53 + 1, None, 2**53]),
+        pa.array([0.5, 1.5, float("nan"), 0.5]),
+        pa.array(["a", "b", None, "a"]),
+        pa.array([False, True, None, False]),
+        pa.array([Decimal("1." + "0" * 18), Decimal("1." + "0" * 17 + "1"), None, Decimal(1)], pa.decimal128(38, 18)),
+        pa.array([0, 3_000_000, None, 0], pa.date32()),  # the year 10183, which Python's dates do not reach
+        pa.array([-(2**62), 2**62, None, -(2**62)], pa.timestamp("us", "Europe/Berlin")),
+        pa.array([0, 1, None, 0], pa.timestamp("us")),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_columns_of_every_ordered_type_rank_with_the_missing_last(values):
+    def order(ascending):
+        config = settings(metadata=["key"], which_to_keep="metadata", metadata_columns=["key"], ascending=ascending)
+        keys = rank_keys(pa.table({"_carried_0": values}), np.zeros(4), config)
+        found = rank_order([0, 1, 2, 3], np.zeros(4), which_to_keep="metadata", random_state=0, keys=keys)
+        return found.tolist()
+
+    assert order(True) == [0, 3, 1, 2]
+    assert order(False) == [1, 0, 3, 2]
+
+
+def test_the_distance_and_the_id_are_columns_to_rank_by(spark):
+    rows = [("a", 0, 0.2, [1, 0]), ("b", 0, 0.1, [1, 0]), ("c", 0, 0.2, [1, 0])]
+
+    def order(*columns, ascending):
+        config = settings(which_to_keep="metadata", metadata_columns=list(columns), ascending=ascending)
+        return [row.image_id for row in score_pairs(clusters(spark, rows), config).collect()]
+
+    assert order("cosine_dist_to_cent", ascending=False) == ["a", "c", "b"]
+    assert order("cosine_dist_to_cent", "image_id", ascending=[False, False]) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["array<int>", "map<string,int>", "struct<a:int>", "binary"])
+def test_a_column_without_an_order_is_refused_before_any_work(spark, kind):
+    df = clusters(spark, []).selectExpr("*", f"cast(null as {kind}) as key")
+    df = df.withMetadata("embedding", VectorColumn("float32").metadata)
+
+    with pytest.raises(SchemaError, match=r"pairwise\.metadata_columns: column 'key' is .*which cannot be ranked by"):
+        score_pairs(df, settings(metadata=["key"], which_to_keep="metadata", metadata_columns=["key"]))
+
+
+def test_a_column_that_the_table_lacks_is_refused_before_any_work(spark):
+    with pytest.raises(SchemaError, match=r"Stage 'pairwise' needs quality, but its input has image_id, cluster_id"):
+        score_pairs(clusters(spark, []), settings(metadata=["quality"]))

@@ -9,8 +9,10 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.files.shards import Shard
 from spark_imgdedup.runs.tables import require_unique_ids
 from spark_imgdedup.stages import read
-from spark_imgdedup.stages.embed import embed_shards
-from spark_imgdedup.stages.read import index_images, iter_images, map_shards, open_table, read_images
+from spark_imgdedup.stages.embed import embed_images, embed_shards
+from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.stages.read import iter_images, map_shards, read_images
+from spark_imgdedup.stages.user_tables import open_table
 from tests.tars import encoded, jpeg, make_tar, png, tar_bytes
 
 
@@ -209,6 +211,41 @@ def test_each_shard_has_a_task_of_its_own(spark):
     assert sorted(tuple(row) for row in found) == [(f"{number}", number) for number in range(5)]
 
 
+# --- json fields
+
+
+def test_fields_of_the_json_are_typed_columns_after_ours(spark, tmp_path):
+    jsons = {
+        "0": b'{"source": "web", "meta": {"similarity": 0.3125}, "n": 4.0, "ok": true}',
+        "1": b'{"source": 7, "meta": {"similarity": 1}, "n": 4.5, "ok": 1}',
+        "2": b"{broken",
+        "3": None,
+    }
+    members = [(f"{key}.{ext}", data) for key in jsons for ext, data in (("jpg", jpeg(int(key))), ("json", jsons[key]))]
+    make_tar(tmp_path / "a.tar", [(name, data) for name, data in members if data is not None])
+    (tmp_path / "b.tar").write_bytes(b"no tar at all")
+    fields = {"source": "string", "meta.similarity": "double", "n": "bigint", "ok": "boolean"}
+    config = config_for(tmp_path, json_fields=fields)
+    config = config.model_copy(
+        update={"embed": config.embed.model_copy(update={"model": "tests.encoders:ColourEncoder"})}
+    )
+
+    read_first, embedded = read_images(spark, config), embed_shards(spark, config)
+
+    expected = [
+        ("a/0", "web", 0.3125, 4, True),
+        ("a/1", "7", 1.0, None, None),
+        ("a/2", None, None, None, None),
+        ("a/3", None, None, None, None),
+        ("b", None, None, None, None),  # the damaged shard
+    ]
+    for found in (read_first, embedded, embed_images(read_first, config)):
+        assert {name: kind for name, kind in found.dtypes if name in fields} == fields
+        assert rows(found, "image_id", *fields) == expected
+    assert read_first.columns[-4:] == embedded.columns[-4:] == list(fields)
+    assert rows(embedded.where("embedding is null"), "image_id") == [("b",)]
+
+
 # --- loose images
 
 
@@ -254,8 +291,28 @@ def test_any_table_with_a_binary_column_is_read_and_keeps_its_columns(spark, tmp
     ]
 
 
+def test_a_field_of_a_table_is_its_column_as_it_is(spark, tmp_path):
+    spark.createDataFrame(
+        [("a", jpeg(0), 0.5, [1])], "image_id string, image binary, `meta.x` double, tags array<int>"
+    ).write.parquet(str(tmp_path / "t"))
+    config = config_for(tmp_path / "t", format="table", json_fields=["meta.x", "tags"])
+    config = config.model_copy(
+        update={"embed": config.embed.model_copy(update={"model": "tests.encoders:ColourEncoder"})}
+    )
+
+    found = embed_images(read_images(spark, config), config)
+
+    assert rows(found, "image_id", "meta.x", "tags", "rejected_because") == [("a", 0.5, [1], None)]
+
+
 @pytest.mark.parametrize(
-    ("settings", "missing"), [({}, "image_id"), ({"id_field": "uid"}, "image binary"), ({"id_field": "x"}, "x")]
+    ("settings", "missing"),
+    [
+        ({}, "image_id"),
+        ({"id_field": "uid"}, "image binary"),
+        ({"id_field": "x"}, "x"),
+        ({"id_field": "uid", "json_fields": ["source"]}, "source"),
+    ],
 )
 def test_a_table_without_the_columns_named_is_refused(spark, tmp_path, settings, missing):
     spark.createDataFrame([(1, "text")], "uid int, image string").write.parquet(str(tmp_path / "t"))
@@ -301,5 +358,10 @@ def test_tables_are_found_in_nested_folders_and_in_partitions(spark, tmp_path):
 
 
 def test_a_table_that_is_not_there_is_refused_with_its_name(spark, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "_SUCCESS").touch()
+
+    with pytest.raises(ConfigError, match=f"{tmp_path}/empty: no files there"):
+        open_table(spark, (f"{tmp_path}/empty",))
     with pytest.raises(ConfigError, match=f"{tmp_path}/missing: no such table"):
         open_table(spark, (f"{tmp_path}/missing",))

@@ -3,11 +3,19 @@ from __future__ import annotations
 import pytest
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files.copy_plan import plan_copies
 from spark_imgdedup.files.shards import list_shards
-from spark_imgdedup.stages.read import index_images, open_table
-from spark_imgdedup.stages.remove import copy_tars, mark_removals, pack_images, read_kept, remove_images, select_ids
+from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.stages.remove import (
+    copy_tars,
+    mark_removals,
+    pack_images,
+    read_ids,
+    read_kept,
+    remove_images,
+    select_ids,
+)
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
 
 SAMPLES = "image_id string, shard string, key string, rejected_because string"
@@ -64,11 +72,51 @@ def test_a_wrong_column_is_an_error_and_never_a_list_of_nothing(spark):
         select_ids(ids, "id")
 
 
-def test_ids_are_read_from_parquet_in_nested_folders(spark, tmp_path):
-    for name, ids in {"a": ["1", "2"], "b/c": ["2", None]}.items():
-        spark.createDataFrame([(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "ids" / name))
+def test_lists_of_ids_are_read_from_nested_folders_one_of_numbers_and_one_of_text(spark, tmp_path):
+    for name, ids in {"a": ["1", "x/2"], "b/c": ["x/2", None]}.items():
+        spark.createDataFrame([(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "text" / name))
+    spark.range(1, 3).selectExpr("cast(id as int) as uid", "0.5 as score").write.parquet(str(tmp_path / "numbers"))
 
-    assert rows(select_ids(open_table(spark, (str(tmp_path / "ids"),)), "uid")) == [("1",), ("2",)]
+    ids = read_ids(spark, (str(tmp_path / "numbers"), str(tmp_path / "text")), "uid")
+
+    assert sorted(row["image_id"] or "" for row in ids.collect()) == ["", "1", "1", "2", "x/2", "x/2"]
+    assert rows(select_ids(ids, "image_id")) == [("1",), ("2",), ("x/2",)]
+
+
+@pytest.mark.parametrize("kind", ["double", "float", "decimal(9,2)", "boolean", "date", "array<string>"])
+def test_ids_that_are_neither_text_nor_whole_numbers_are_refused(spark, kind):
+    ids = spark.createDataFrame([], f"uid {kind}")
+
+    with pytest.raises(SchemaError, match=r"remove\.id_field: column 'uid' is .* Cast the column to string or bigint"):
+        select_ids(ids, "uid")
+    with pytest.raises(SchemaError, match="image_id: column 'uid' is"):
+        remove_images(ids, spark.createDataFrame([], "id string"), image_id="uid", id_field="id")
+
+
+@pytest.mark.parametrize("kind", ["tinyint", "smallint", "decimal(20,0)", "binary"])
+def test_ids_of_every_other_kind_are_text(spark, kind):
+    ids = spark.createDataFrame([("7",)], "id string").selectExpr(f"cast(id as {kind}) as id")
+
+    assert rows(select_ids(ids, "id")) == [("7",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        (None, ConfigError, "no such table"),
+        ("", ConfigError, "no files there"),
+        ("name", SchemaError, "no column 'uid', it has name"),
+    ],
+)
+def test_one_bad_list_among_several_is_refused(spark, tmp_path, content, error, said):
+    spark.createDataFrame([("a",)], "uid string").write.parquet(str(tmp_path / "good"))
+    if content is not None:
+        (tmp_path / "bad").mkdir()
+    if content:
+        spark.createDataFrame([("a",)], "name string").write.parquet(str(tmp_path / "bad" / "b"))
+
+    with pytest.raises(error, match=said):
+        read_ids(spark, (str(tmp_path / "good"), str(tmp_path / "bad")), "uid")
 
 
 # --- what leaves
@@ -111,6 +159,25 @@ def test_duplicates_rejected_and_unreadable_samples_leave_as_configured(spark, s
 
     assert dict(rows(removed, "image_id", "reason")) == expected
     assert removed.schema.simpleString() == spark.createDataFrame([], REMOVED).schema.simpleString()
+
+
+def test_one_id_may_name_several_samples_by_a_field_and_none_that_lacks_it(spark):
+    columns = SAMPLES + ", match_id string"
+    samples = spark.createDataFrame(
+        [
+            ("s/0", "s", "0", None, "u"),
+            ("s/1", "s", "1", None, "u"),
+            ("s/2", "s", "2", None, None),
+            ("u", "s", "3", None, "v"),
+        ],
+        columns,
+    )
+    ids = spark.createDataFrame([("u",)], "image_id string")
+
+    assert rows(mark_removals(samples, ids, parse_config({}))) == [
+        ("s/0", "s", "0", "duplicate"),
+        ("s/1", "s", "1", "duplicate"),
+    ]
 
 
 # --- copies
@@ -207,3 +274,15 @@ def test_loose_images_become_tars_in_which_every_image_is_a_sample_of_its_own(sp
     assert sorted(data for sample in samples for name, data in sample.items() if not name.startswith("_")) == [
         b"%d" % number for number in range(len(names))
     ]
+
+
+@pytest.mark.parametrize("has_filter", [False, True])
+def test_a_vector_that_cannot_be_compared_leaves_only_where_a_filter_would_have_to_judge_it(spark, has_filter):
+    scorers = [{"name": "looks", "max_score": 1.0}] if has_filter else []
+    samples = [("s/0", "s", "0", "zero_embedding"), ("s/1", "s", "1", "unreadable"), ("s/2", "s", "2", None)]
+    index = spark.createDataFrame(samples, "image_id string, shard string, key string, rejected_because string")
+    nothing = spark.createDataFrame([], "image_id string")
+
+    removed = mark_removals(index, nothing, parse_config({"score": {"scorers": scorers}}))
+
+    assert [(row.image_id, row.reason) for row in removed.collect()] == [("s/0", "zero_embedding")] * has_filter

@@ -6,13 +6,19 @@ import math
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 
+from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.models.heads import load_head
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
-from spark_imgdedup.stages.score import ScoreFilter, head_filters, score_images
+from spark_imgdedup.stages.score import ScoreFilter, filters_of, score_images
 
 OWN = "tests.scorers:FirstNumber"
+
+
+def head_filters(**settings):
+    return filters_of(parse_config({"score": settings}).score)
 
 
 @pytest.fixture
@@ -286,3 +292,40 @@ def test_a_limit_without_a_head_is_refused(settings, message):
 def test_a_filter_that_makes_no_sense_is_refused(name, limits, message):
     with pytest.raises(ConfigError, match=message):
         ScoreFilter(name, None, **limits)
+
+
+def test_scorers_of_the_settings_follow_the_heads_and_filter_columns_that_are_there(spark, first_number):
+    filters = filters_of(
+        parse_config(
+            {
+                "score": {
+                    "aesthetic_head": first_number,
+                    "scorers": [
+                        {"name": "looks", "scorer": OWN, "min_score": 0.5},
+                        {"name": "open_nsfw", "max_score": 0.8},
+                    ],
+                }
+            }
+        ).score
+    )
+    df = table(spark, [0.9, 0.9, 0.1]).withColumn("open_nsfw_score", (F.col("n") * 0.8).cast("double"))
+
+    rows = score_images(df, filters).orderBy("n").collect()
+
+    assert [each.name for each in filters] == ["aesthetic", "looks", "open_nsfw"]
+    assert [row.rejected_because for row in rows] == [None, "open_nsfw", "looks"]
+    assert [row.aesthetic_score for row in rows] == [0.9, 0.9, 0.1]
+
+
+def test_columns_with_dots_in_their_names_stay_as_they_are(spark, first_number):
+    df = spark.createDataFrame([(1, [0.6, 0.8], "a")], "n int, embedding array<float>, `meta.source` string")
+
+    (row,) = score_images(df, head_filters(aesthetic_head=first_number)).collect()
+
+    assert row.asDict() == {
+        "n": 1,
+        "embedding": pytest.approx([0.6, 0.8]),
+        "meta.source": "a",
+        "rejected_because": None,
+        "aesthetic_score": 0.6,
+    }

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column, vector_lengths
+from spark_imgdedup.stages._vectors import (
+    HALVES,
+    VectorColumn,
+    mark_vectors,
+    require_id_type,
+    vector_column,
+    vector_lengths,
+    vector_values,
+)
 
 KINDS = ["float16", "float32", "array"]
 kinds = st.sampled_from(KINDS)
@@ -114,9 +122,21 @@ def test_a_binary_column_says_how_it_is_stored_even_after_a_shuffle_and_parquet(
     assert vector_column(spark.read.parquet(str(tmp_path / "t")), "v", stage="cluster") == column
 
 
-@pytest.mark.parametrize("schema", ["embedding binary", "embedding string", "embedding array<string>", "other int"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "embedding binary",
+        "embedding string",
+        "embedding array<string>",
+        "embedding array<int>",
+        "embedding array<binary>",
+        "embedding array<array<float>>",
+        "other int",
+    ],
+)
 def test_a_column_without_vectors_is_refused_with_what_to_use(spark, schema):
-    with pytest.raises(SchemaError, match=r"Stage 'cluster' needs embeddings in column 'embedding'.*array<float>"):
+    accepted = "array<float>, array<double>, a Parquet list of float16, Spark ML's vector, or the binary embeddings"
+    with pytest.raises(SchemaError, match=f"Stage 'cluster' needs embeddings in column 'embedding'.*{accepted}"):
         vector_column(spark.createDataFrame([], schema), "embedding", stage="cluster")
 
 
@@ -129,3 +149,76 @@ def test_spark_counts_lengths_as_arrow_does(spark, kind):
     found = [row.n for row in df.select(column.lengths("v").alias("n")).where("n > 0").collect()]
 
     assert found == [column.width(5)] * 2
+
+
+def halves(*vectors):
+    """Vectors as `open_table` reads lists of float16: each number as its two little-endian bytes."""
+    encoded = [v if v is None else [x if x is None else np.float16(x).tobytes() for x in v] for v in vectors]
+    return pa.array(encoded, pa.list_(pa.binary()))
+
+
+@given(matrices, st.data())
+def test_slices_and_chunks_of_float16_lists_decode_to_their_rows(matrix, data):
+    encoded = halves(*matrix)
+    start = data.draw(st.integers(0, len(matrix)))
+
+    decoded = VectorColumn(HALVES).decode(pa.chunked_array([encoded[start:], encoded[:start]], encoded.type))
+
+    assert np.array_equal(decoded, np.concatenate([matrix[start:], matrix[:start]]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "vectors"),
+    [("array", pa.array([[1.0, None], [None, 2.0]], pa.list_(pa.float32()))), (HALVES, halves([1, None], [None, 2]))],
+)
+def test_a_null_within_a_vector_is_nan(kind, vectors):
+    decoded = VectorColumn(kind).decode(vectors)
+
+    assert np.array_equal(decoded, np.array([[1, np.nan], [np.nan, 2]], np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "written"),
+    [
+        ("float16", "float32", "float16"),
+        ("float32", "array", "float32"),
+        ("array", "float16", "float32"),
+        ("array", "array", "array"),
+        (HALVES, "float32", "float16"),
+        (HALVES, "array", "array"),
+    ],
+)
+def test_lists_are_written_as_bytes_that_lose_nothing_unless_lists_are_wanted(kind, wanted, written):
+    assert VectorColumn(kind).in_table(wanted) == VectorColumn(written)
+
+
+def test_vectors_are_never_written_as_float16_lists():
+    with pytest.raises(ValueError, match="in_table"):
+        VectorColumn(HALVES).encode(np.ones((1, 2), np.float32))
+
+
+def test_vectors_of_spark_ml_are_dense_sparse_or_null(spark):
+    from pyspark.ml.linalg import Vectors
+
+    rows = [("dense", Vectors.dense([1.0, 2.0, 0.5])), ("sparse", Vectors.sparse(3, [1], [4.0])), ("null", None)]
+    df = spark.createDataFrame(rows, ["id", "v"])
+    column = vector_column(df, "v", stage="cluster")
+
+    values = df.select("id", vector_values(df, "v", column).alias("v"))
+
+    assert column == VectorColumn("array")
+    assert dict(values.dtypes)["v"] == "array<float>"
+    assert dict(map(tuple, values.collect())) == {"dense": [1.0, 2.0, 0.5], "sparse": [0.0, 4.0, 0.0], "null": None}
+
+
+@pytest.mark.parametrize("kind", ["string", "tinyint", "smallint", "int", "bigint", "decimal(20,0)"])
+def test_ids_are_text_or_whole_numbers(spark, kind):
+    require_id_type(spark.createDataFrame([], f"id {kind}"), "id")
+
+
+@pytest.mark.parametrize("kind", ["double", "binary", "decimal(20,2)", "timestamp", "array<string>"])
+def test_what_is_no_id_is_refused_by_name(spark, kind):
+    with pytest.raises(
+        SchemaError, match=r"cluster\.id_field: column 'clip' is .*Cast it to string or an integer type"
+    ):
+        require_id_type(spark.createDataFrame([], f"clip {kind}"), "clip")

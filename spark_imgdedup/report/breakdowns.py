@@ -1,0 +1,174 @@
+"""The parts of report.json that say where the removed samples were, computed from the tables of a run.
+
+Each part keeps the fingerprints of the steps it was computed from. While they are unchanged it is taken from the
+earlier report, so that a run with nothing to do needs no Spark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+from spark_imgdedup import schemas
+from spark_imgdedup.config import Config
+from spark_imgdedup.files import storage
+from spark_imgdedup.report.sizes import SizeBreakdown, break_down_sizes
+from spark_imgdedup.report.spread import (
+    ClusterBreakdown,
+    SimilarityBreakdown,
+    break_down_clusters,
+    break_down_similarity,
+)
+from spark_imgdedup.runs.tables import WRITTEN_BY
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from spark_imgdedup.runs.tables import StepRecord, Tables
+
+# Raised when a part changes for the same tables: those in reports of an older version are then computed again.
+LAYOUT = 1
+
+Records = Mapping[str, "StepRecord"]
+Marks = dict[str, str]
+
+
+class Breakdowns(TypedDict):
+    """What could be computed from the tables that are there. `computed_from`: per part, the steps' fingerprints."""
+
+    sizes: NotRequired[SizeBreakdown]
+    found_by: NotRequired[dict[str, int]]
+    clusters: NotRequired[ClusterBreakdown]
+    similarity: NotRequired[SimilarityBreakdown]
+    computed_from: dict[str, Marks]
+
+
+def break_down(tables: Tables, config: Config, records: Records, *, compute: bool = True) -> Breakdowns:
+    """The parts whose tables are there: those of the earlier report that still hold, and the others anew.
+
+    Args:
+        tables: Spark is started only where a part has to be computed.
+        config: Names the id column and the json fields.
+        records: The steps whose tables belong together, see `current_records`.
+        compute: False leaves out what the earlier report does not have.
+    """
+    earlier = _earlier(tables)
+    known = earlier.get("computed_from", {})
+    found: dict[str, Any] = {"computed_from": {}}
+    for name, (source, make) in _PARTS.items():
+        marks = source(tables, config, records)
+        if marks is None:
+            continue
+        if name in earlier and known.get(name) == marks:
+            found[name] = earlier[name]
+        elif compute:
+            found[name] = make(tables, config, records)
+        else:
+            continue
+        found["computed_from"][name] = marks
+    return found  # type: ignore[return-value]  # its keys are those of _PARTS
+
+
+def _earlier(tables: Tables) -> Mapping[str, Any]:
+    try:
+        report = json.loads(storage.read_text(tables.path("report/report.json")))
+        return dict(report["breakdowns"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+
+
+# --- sizes
+
+
+def _size_sources(tables: Tables, config: Config, records: Records) -> Marks | None:
+    """The steps whose tables say what there is and what leaves."""
+    samples, leaving = _size_tables(tables, records)
+    if samples is None:
+        return None
+    steps = {WRITTEN_BY[table] for table in (samples, leaving) if table is not None}
+    fields = json.dumps(list(config.input.json_fields))
+    return _marks(records, steps) | {"json_fields": fields}
+
+
+def _size_tables(tables: Tables, records: Records) -> tuple[str | None, str | None]:
+    """The table of the samples and that of what leaves.
+
+    `removed` belongs to the embeddings (or hashes) only if `remove` read them; else it has listed the input itself, in
+    `index`. Before `remove` has run, `duplicates` says what would leave.
+    """
+    described = [name for name in ("embeddings", "hashes") if WRITTEN_BY[name] in records and tables.has(name)]
+    if "remove" in records and tables.has("removed"):
+        read = [name for name in described if WRITTEN_BY[name] in records["remove"].built_on]
+        read += ["index"] if tables.has("index") else []
+        return (read[0], "removed") if read else (None, None)
+    has_duplicates = WRITTEN_BY["duplicates"] in records and tables.has("duplicates")
+    return (described[0], "duplicates" if has_duplicates else None) if described else (None, None)
+
+
+def _sizes(tables: Tables, config: Config, records: Records) -> SizeBreakdown:
+    from pyspark.sql import functions as F
+
+    name, leaving = _size_tables(tables, records)
+    samples = tables.read(name or "embeddings").where(schemas.IS_SAMPLE)
+    own = {"image_id", "shard", "image_format", "width", "height", "image_bytes"}
+    fields = tuple(field for field in config.input.json_fields if field in samples.columns)
+    kept = [f"`{column}`" for column in samples.columns if column in own or column in fields]
+    samples = samples.select(*kept)
+    if leaving is None:
+        marked = samples.withColumn("_reason", F.lit(None).cast("string"))
+    else:
+        marked = samples.join(_leaving(tables, leaving), F.col("image_id") == F.col("_left"), "left")
+    return break_down_sizes(marked, fields, leaving)
+
+
+def _leaving(tables: Tables, name: str) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    reason = F.col("reason") if name == "removed" else F.lit("duplicate")
+    return tables.read(name).select(F.col("image_id").alias("_left"), reason.alias("_reason"))
+
+
+# --- duplicates, clusters, similarities
+
+
+def _marks(records: Records, steps: set[str]) -> Marks:
+    return {"layout": str(LAYOUT)} | {step: records[step].fingerprint for step in sorted(steps)}
+
+
+def _source(table: str) -> Callable[[Tables, Config, Records], Marks | None]:
+    """The step that writes a table, where it is there and belongs to the others."""
+
+    def source(tables: Tables, _: Config, records: Records) -> Marks | None:
+        step = WRITTEN_BY[table]
+        return _marks(records, {step}) if step in records and tables.has(table) else None
+
+    return source
+
+
+def _found_by(tables: Tables, _: Config, __: Records) -> dict[str, int]:
+    """Duplicates by what found them; nothing where the table does not say."""
+    duplicates = tables.read("duplicates")
+    if "found_by" not in duplicates.columns:
+        return {}
+    rows = duplicates.groupBy("found_by").count().orderBy("found_by").collect()
+    return {str(row["found_by"]): int(row["count"]) for row in rows}
+
+
+def _clusters(tables: Tables, _: Config, __: Records) -> ClusterBreakdown:
+    return break_down_clusters(tables.read("clusters"))
+
+
+def _similarity(tables: Tables, config: Config, _: Records) -> SimilarityBreakdown:
+    return break_down_similarity(tables.read("similarities"), config.id_column)
+
+
+# Name in report.json: what it is computed from, and how.
+_PARTS: dict[
+    str, tuple[Callable[[Tables, Config, Records], Marks | None], Callable[[Tables, Config, Records], Any]]
+] = {
+    "sizes": (_size_sources, _sizes),
+    "found_by": (_source("duplicates"), _found_by),
+    "clusters": (_source("clusters"), _clusters),
+    "similarity": (_source("similarities"), _similarity),
+}

@@ -1,0 +1,177 @@
+"""What `spark-imgdedup eps` prints: rows removed at each eps, a histogram of the scores, and pairs to look at."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.bar import Bar as RichBar
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.runs.findings import find_duplicates
+from spark_imgdedup.runs.plan import resolve_eps
+from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.stages.thresholds import Bin, ScoreSurvey
+
+log = logging.getLogger(__name__)
+
+# Columns of text; a terminal may have fewer.
+WIDTH = 120
+BAR_WIDTH = 50
+
+
+def own_level(tables: Tables, config: Config) -> dict[float, str]:
+    """The eps that `identify` would take, and the setting that gives it; empty where none does.
+
+    With identify.target_keep_fraction it runs Spark jobs; a share that cannot be kept is a warning here.
+    """
+    number, setting = resolve_eps(config).identify.eps, "identify.eps"
+    if config.identify.target_keep_fraction is not None:
+        try:
+            number, setting = find_duplicates(tables, config)[0].identify.eps, "target_keep_fraction"
+        except ConfigError as error:
+            log.warning("%s", error)
+    return {number: setting} if isinstance(number, float) else {}
+
+
+def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> str:
+    """The survey as one JSON object.
+
+    rows, rows_with_better: all rows, and those that a better-ranked one was compared with; the others never go.
+    levels: by ascending eps, each of {eps, cosine_sim_score_from, rows_removed, share, rows_new, set_by, pairs}; share
+    is of rows, rows_new is what the level before leaves, set_by the setting that gives this eps or null, and pairs a
+    list of {id, max_id, cosine_sim_score}.
+    histogram: from 1 down, each of {from, below, rows}; null is no bound, and rows add up to rows_with_better.
+    """
+    levels = [
+        {
+            "eps": level.eps,
+            "cosine_sim_score_from": level.score_from,
+            "rows_removed": level.n_removed,
+            "share": _part(level.n_removed, survey.n_rows),
+            "rows_new": level.n_new,
+            "set_by": marks.get(level.eps),
+            "pairs": [asdict(pair) for pair in level.pairs],
+        }
+        for level in survey.levels
+    ]
+    histogram = [{"from": part.low, "below": part.high, "rows": part.n_rows} for part in survey.histogram]
+    counts: dict[str, Any] = {"rows": survey.n_rows, "rows_with_better": survey.n_with_better}
+    return json.dumps(counts | {"levels": levels, "histogram": histogram}, indent=1)
+
+
+def print_survey(survey: ScoreSurvey, marks: Mapping[float, str], console: Console) -> None:
+    """The survey as tables: with colours and solid bars on a terminal, else as plain text.
+
+    Args:
+        survey: What `survey_scores` gives.
+        marks: The setting that gives an eps, shown beside it.
+        console: Where to; its width is set to what the tables take.
+    """
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    with console.capture() as captured:
+        for part in _parts(survey, marks, console.is_terminal):
+            console.print(part, highlight=False)
+    text = captured.get()
+    if not console.is_terminal:  # Rich fills each line of a table with spaces
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    console.file.write(text)
+
+
+def _parts(survey: ScoreSurvey, marks: Mapping[float, str], is_terminal: bool) -> Iterator[RenderableType]:
+    n_first = survey.n_rows - survey.n_with_better
+    yield Text(
+        f"{survey.n_rows:,} rows; {n_first:,} of them have no better-ranked row to resemble and always stay. "
+        "A larger eps removes more."
+    )
+    yield ""
+    yield _level_table(survey, marks)
+    if survey.n_with_better:
+        yield ""
+        yield Text(f"cosine_sim_score of the other {survey.n_with_better:,} rows (bins are narrower near 1)")
+        yield _histogram(survey, is_terminal)
+    if any(level.pairs for level in survey.levels):
+        yield ""
+        yield Text("Pairs that are new at each eps, drawn by a hash of their ids")
+        yield _pair_table(survey)
+
+
+def _level_table(survey: ScoreSurvey, marks: Mapping[float, str]) -> Table:
+    table = _table("eps", "score from", "rows removed", f"of {survey.n_rows:,} rows", "new rows")
+    table.add_column("")
+    for level in survey.levels:
+        table.add_row(
+            _decimal(level.eps),
+            f"{level.score_from:.6f}",
+            f"{level.n_removed:,}",
+            f"{_part(level.n_removed, survey.n_rows):.2%}",
+            f"{level.n_new:,}",
+            marks.get(level.eps, ""),
+            style="bold" if level.eps in marks else None,
+        )
+    return table
+
+
+def _histogram(survey: ScoreSurvey, is_terminal: bool) -> Table:
+    shown = _without_empty_ends(survey.histogram)
+    longest = max(part.n_rows for part in shown)
+    table = _table("from", "below", "rows", f"of {survey.n_with_better:,}")
+    table.add_column("", max_width=BAR_WIDTH if is_terminal else None)
+    for part in shown:
+        table.add_row(
+            "" if part.low is None else _decimal(part.low),
+            "" if part.high is None else _decimal(part.high),
+            f"{part.n_rows:,}",
+            f"{part.n_rows / survey.n_with_better:.2%}",
+            _bar(part.n_rows, longest, is_terminal),
+        )
+    return table
+
+
+def _pair_table(survey: ScoreSurvey) -> Table:
+    table = _table("eps", "shown", "score")
+    for name in ("id", "repeats (max_id)"):
+        table.add_column(name, overflow="fold")  # an id that is cut off cannot be copied
+    for level in survey.levels:
+        for number, pair in enumerate(level.pairs):
+            table.add_row(
+                *((_decimal(level.eps), f"{len(level.pairs)} of {level.n_new:,}") if number == 0 else ("", "")),
+                f"{pair.cosine_sim_score:.6f}",
+                *(Text(str(id_)) for id_ in (pair.id, pair.max_id)),  # as text: an id may look like Rich's markup
+            )
+    return table
+
+
+def _table(*numbers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _bar(n: int, longest: int, is_terminal: bool) -> RenderableType:
+    if is_terminal:
+        return RichBar(longest, 0, n, color="cyan")
+    return "#" * -(-n * BAR_WIDTH // longest)
+
+
+def _without_empty_ends(bins: tuple[Bin, ...]) -> tuple[Bin, ...]:
+    filled = [place for place, part in enumerate(bins) if part.n_rows]
+    return bins[filled[0] : filled[-1] + 1]
+
+
+def _part(n: int, n_rows: int) -> float:
+    return n / n_rows if n_rows else 0.0
+
+
+def _decimal(number: float) -> str:
+    """At least 3 decimals and at most 6, so that points stand below each other."""
+    text = f"{number:.6f}"
+    return text[:-3] + text[-3:].rstrip("0")

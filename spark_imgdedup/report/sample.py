@@ -1,0 +1,233 @@
+"""Duplicates to look at: the files of a few of them beside those of the images they repeat, a list, and a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.files import storage
+from spark_imgdedup.kernels.images import ImageError, decode_image
+from spark_imgdedup.report.contact_sheet import MAX_PIXELS, Pair, draw_sheet
+from spark_imgdedup.stages.samples import Places, save_images
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from spark_imgdedup.runs.tables import Tables
+
+PAIRS_PER_SHEET = 60
+COLUMNS = (
+    *("number", "image_id", "max_id", "cosine_sim_score", "cluster_id", "found_by", "max_id_is_duplicate_too"),
+    *("removed_file", "repeats_file", "problem"),
+)
+_SUFFIX_OF = {"jpeg": "jpg", "tiff": "tif", "jpeg2000": "jp2"}
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Which duplicates to take, and where to.
+
+    Attributes:
+        to: A folder that is not there or is empty.
+        n: How many.
+        seed: Another seed draws others.
+        min_score: Only those with cosine_sim_score >= this.
+        max_score: Only those with cosine_sim_score <= this.
+        lowest: Those with the lowest scores, the most doubtful ones, instead of any.
+    """
+
+    to: str
+    n: int = 50
+    seed: int = 0
+    min_score: float | None = None
+    max_score: float | None = None
+    lowest: bool = False
+
+
+def export_sample(tables: Tables, request: SampleRequest) -> list[str]:
+    """Write NNNN-removed.*, NNNN-repeats.*, pairs.csv and contact sheets, and say what was written, in lines.
+
+    Args:
+        tables: With the settings of the run; `duplicates` must be there.
+        request: What to take.
+
+    Raises:
+        ConfigError: there is no dataset to take images from, the folder is not empty, or the scores are no range.
+        SchemaError: identify has not run.
+    """
+    config = _checked(tables.config, request)
+    rows, n_found = _draw(tables.read("duplicates"), config, request)
+    if not rows:
+        return [f"There is no duplicate{_range(request)}, so nothing was written."]
+    folder = tables.path(f"_sample-{uuid.uuid4().hex}")
+    try:
+        images = _images(tables, config, rows, folder)
+        written = [_write_pair(number, row, images, request.to) for number, row in enumerate(rows, 1)]
+    finally:
+        storage.delete(folder)
+    storage.write_bytes(storage.join(request.to, "pairs.csv"), _as_csv(written))
+    n_sheets = _write_sheets(written, request.to)
+    return list(_in_words(written, n_found, n_sheets, request))
+
+
+def _checked(config: Config, request: SampleRequest) -> Config:
+    """The settings with the id field that the duplicates' ids are values of."""
+    if config.input.path is None:
+        raise ConfigError(
+            "input.path is not set, so there are no images to show. Name the dataset, or open the table "
+            f"{storage.join(config.work_dir, 'duplicates')} for the ids."
+        )
+    if request.min_score is not None and request.max_score is not None and request.min_score > request.max_score:
+        raise ConfigError(f"--min-score {request.min_score} is above --max-score {request.max_score}. Exchange them.")
+    if storage.list_files(request.to, "") if storage.exists(request.to) else ():
+        raise ConfigError(
+            f"--to {request.to} holds files already. Name a folder that does not: nothing is overwritten."
+        )
+    if config.own_embeddings and config.remove.match_field is not None:
+        return config.model_copy(
+            update={"input": config.input.model_copy(update={"id_field": config.remove.match_field})}
+        )
+    return config
+
+
+def _draw(duplicates: DataFrame, config: Config, request: SampleRequest) -> tuple[list[dict[str, Any]], int]:
+    """The pairs, and how many there are to choose from."""
+    from pyspark.sql import functions as F
+
+    score, name = F.col("cosine_sim_score"), F.col(f"`{config.id_column}`")
+    found = duplicates
+    if request.min_score is not None:
+        found = found.where(score >= request.min_score)
+    if request.max_score is not None:
+        found = found.where(score <= request.max_score)
+    # A hash of seed and id: the same pairs for any partitioning.
+    drawn = F.xxhash64(F.lit(request.seed), name.cast("string"))
+    chosen = found.orderBy(*((score, drawn, name) if request.lowest else (drawn, name))).limit(request.n)
+    also = duplicates.select(name.alias("_id"), F.lit("yes").alias("max_id_is_duplicate_too"))
+    rows = chosen.join(also, F.col("max_id") == F.col("_id"), "left").collect()
+    pairs = [row.asDict() | {"image_id": str(row[config.id_column]), "max_id": str(row["max_id"])} for row in rows]
+    return sorted(pairs, key=lambda pair: (pair["cosine_sim_score"], pair["image_id"])), found.count()
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A file below the temporary folder and its extension, or why there is none."""
+
+    file: str | None = None
+    suffix: str | None = None
+    problem: str | None = None
+
+
+def _images(tables: Tables, config: Config, rows: list[dict[str, Any]], folder: str) -> dict[str, _Image]:
+    """The images of the pairs by id, saved below `folder`."""
+    ids = frozenset(row[name] for row in rows for name in ("image_id", "max_id"))
+    found: dict[str, _Image] = {}
+    damage: list[str] = []
+    saved = save_images(tables.spark, config, ids, folder, _places(tables, config, ids))
+    for row in sorted(saved.collect(), key=lambda row: (row["shard"] or "", row["file"] or "")):
+        if row["image_id"] is None:
+            damage.append(row["problem"])
+        else:
+            found.setdefault(row["image_id"], _Image(row["file"], row["suffix"], row["problem"]))
+    lost = "; ".join(("not found in the input", *damage))
+    return {image_id: found.get(image_id, _Image(problem=lost)) for image_id in ids}
+
+
+def _places(tables: Tables, config: Config, ids: frozenset[str]) -> Places | None:
+    """Where images with ids of a json field lie, from the table that has listed them; None where that is not known."""
+    from pyspark.sql import functions as F
+
+    listed = next((name for name in ("embeddings", "hashes") if tables.has(name)), None)
+    if config.input.id_field is None or config.own_embeddings or listed is None:
+        return None
+    places: dict[str, set[str]] = {}
+    for row in tables.read(listed).where(F.col("image_id").isin(sorted(ids))).select("shard", "key").collect():
+        places.setdefault(row["shard"], set()).add(row["key"])
+    return {shard: frozenset(keys) for shard, keys in places.items()}
+
+
+def _write_pair(number: int, row: Mapping[str, Any], images: Mapping[str, _Image], to: str) -> dict[str, Any]:
+    """Copy the two files, and give the pair's line of the list."""
+    line = dict.fromkeys(COLUMNS, "") | {name: row[name] for name in COLUMNS if row.get(name) is not None}
+    line["number"] = f"{number:04d}"
+    problems: list[str] = []
+    for role, name in (("removed", "image_id"), ("repeats", "max_id")):
+        image = images[row[name]]
+        problem = image.problem
+        if image.file is not None:
+            with storage.open_read(image.file) as file:
+                data = file.read()
+            kind, problem = _decoded(data)
+            line[f"{role}_file"] = f"{number:04d}-{role}.{image.suffix or kind}"
+            storage.write_bytes(storage.join(to, line[f"{role}_file"]), data)
+        if problem is not None:
+            problems.append(f"{name}: {problem}")
+    line["problem"] = "; ".join(problems)
+    return line
+
+
+def _decoded(data: bytes) -> tuple[str, str | None]:
+    """The extension that the content suggests, and why it is no picture."""
+    try:
+        found = decode_image(data, max_pixels=MAX_PIXELS).format
+    except ImageError as error:
+        return "bin", str(error)
+    return _SUFFIX_OF.get(found, found), None
+
+
+def _as_csv(lines: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().encode()
+
+
+def _write_sheets(lines: list[dict[str, Any]], to: str) -> int:
+    """Draw the pairs of which both images are pictures, and say on how many sheets."""
+    whole = [line for line in lines if not line["problem"]]
+    groups = [whole[start : start + PAIRS_PER_SHEET] for start in range(0, len(whole), PAIRS_PER_SHEET)]
+    for number, group in enumerate(groups, 1):
+        sheet = io.BytesIO()
+        draw_sheet((_on_sheet(line, to) for line in group), len(group)).save(sheet, "PNG", optimize=True)
+        name = "contact-sheet.png" if len(groups) == 1 else f"contact-sheet-{number:02d}.png"
+        storage.write_bytes(storage.join(to, name), sheet.getvalue())
+    return len(groups)
+
+
+def _on_sheet(line: Mapping[str, Any], to: str) -> Pair:
+    files = []
+    for role in ("removed", "repeats"):
+        with storage.open_read(storage.join(to, line[f"{role}_file"])) as file:
+            files.append(file.read())
+    is_kept = not line["max_id_is_duplicate_too"]
+    note = f"no. {line['number']}" + ("" if is_kept else ", both removed")
+    return Pair(files[0], line["image_id"], files[1], line["max_id"], line["cosine_sim_score"], note, is_kept)
+
+
+def _in_words(lines: list[dict[str, Any]], n_found: int, n_sheets: int, request: SampleRequest) -> Iterator[str]:
+    which = "with the lowest scores" if request.lowest else f"drawn with seed {request.seed}"
+    which = "all there are" if len(lines) == n_found else which
+    yield f"{len(lines):,} of {n_found:,} duplicates{_range(request)}, {which}: {request.to}"
+    if len(lines) < request.n:
+        yield f"There are no more: {request.n:,} were asked for."
+    lost = [line for line in lines if line["problem"]]
+    if lost:
+        yield f"{len(lost):,} of these pairs lack a picture, e.g. {lost[0]['number']}: {lost[0]['problem']}"
+    sheets = {0: "", 1: ", contact-sheet.png"}.get(n_sheets, f", contact-sheet-01.png to -{n_sheets:02d}.png")
+    yield f"See pairs.csv{sheets}."
+
+
+def _range(request: SampleRequest) -> str:
+    bounds = [
+        f"{sign} {score:g}"
+        for sign, score in ((">=", request.min_score), ("<=", request.max_score))
+        if score is not None
+    ]
+    return f" with cosine_sim_score {' and '.join(bounds)}" if bounds else ""

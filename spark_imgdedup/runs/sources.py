@@ -1,0 +1,166 @@
+"""The tables that a step reads, where that depends on the settings and on what is there already."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from spark_imgdedup import __version__, schemas
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.runs.counts import count_images
+from spark_imgdedup.runs.metadata import require_metadata
+from spark_imgdedup.runs.resume import fingerprint, hash_names
+from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
+from spark_imgdedup.stages._columns import id_as_text
+from spark_imgdedup.stages.embed import embed_images, embed_shards
+from spark_imgdedup.stages.index import index_embeddings, index_images
+from spark_imgdedup.stages.read import read_images
+from spark_imgdedup.stages.remove import match_column, read_ids, select_ids
+from spark_imgdedup.stages.user_tables import open_table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+HASH_COLUMNS = ("sha256", "pixel_sha256", "phash")
+
+
+def steps_used(step: str, tables: Tables, config: Config) -> list[str]:
+    """The steps whose tables `step` uses where they fit, and does without where they do not."""
+    if step == "remove":
+        return ["embed"] if has_index(tables, config) else ["hashes"] if _is_hashed(tables, config) else []
+    return ["embed"] if step == "detect" and has_hashes(tables, config) else []
+
+
+def has_index(tables: Tables, config: Config) -> bool:
+    """True where the embeddings list the samples of this very input, so that it need not be read again."""
+    record = tables.record("embed")
+    return record is not None and tables.has("embeddings") and record.fingerprint == fingerprint("embed", config, {})
+
+
+def has_hashes(tables: Tables, config: Config) -> bool:
+    """True where the embeddings are of this very input and hold the hashes that are asked for."""
+    record = tables.record("embed")
+    return (
+        record is not None
+        and has_index(tables, config)
+        and set(hash_names(config)) <= set(record.counts.get("hashes", ()))
+    )
+
+
+def read_pixels(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:
+    """What is made from the images of the input, decoded once: embeddings, or hashes alone."""
+    if config.input.format == "webdataset":
+        return embed_shards(tables.spark, config, with_model=with_model)
+    images = read_images(tables.spark, config)
+    require_metadata(config, images.columns)
+    return embed_images(images, config, with_model=with_model)
+
+
+def all_embeddings(tables: Tables, config: Config) -> DataFrame:
+    """The embeddings of the embed step, or the user's own.
+
+    Raises:
+        SchemaError: a column that the settings name is not there.
+        ShardError: two of the user's rows have one id.
+    """
+    path = config.cluster.embeddings_path
+    if path is None:
+        return tables.read("embeddings")
+    embeddings = open_table(tables.spark, (path,))
+    schemas.require(embeddings, {config.cluster.id_field: None, config.cluster.embedding_field: None}, stage="cluster")
+    require_metadata(config, embeddings.columns)
+    require_unique_ids(embeddings, config.cluster.id_field)
+    return embeddings
+
+
+def searched_embeddings(tables: Tables, config: Config) -> DataFrame:
+    """The rows among which duplicates are searched; what a filter has rejected before is marked in them."""
+    return tables.read("scored") if config.filters_first else all_embeddings(tables, config)
+
+
+def searched_images(tables: Tables, config: Config) -> DataFrame:
+    """The usable images among which duplicates are searched, with their hashes: from the embeddings, or made for it."""
+    if has_hashes(tables, config):
+        images = searched_embeddings(tables, config)
+    elif config.detect.method == "embedding" or config.filters_first:
+        hashes = _hashes(tables, config).select("image_id", *HASH_COLUMNS)
+        images = searched_embeddings(tables, config).drop(*HASH_COLUMNS).join(hashes, "image_id")
+    else:
+        images = _hashes(tables, config)
+    return images.where("rejected_because is null")
+
+
+def _hashes(tables: Tables, config: Config) -> DataFrame:
+    """The table of hashes; made once for an input, by a pass over the images without a model."""
+    if _is_hashed(tables, config):
+        return tables.read("hashes")
+    mark = fingerprint("hashes", config, {})
+    start = time.monotonic()
+    hashes = tables.write("hashes", read_pixels(tables, config, with_model=False))
+    require_unique_ids(hashes.where(schemas.IS_SAMPLE), "image_id")
+    found = count_images(hashes, config)
+    tables.finish(StepRecord("hashes", mark, round(time.monotonic() - start, 3), found, {}, __version__))
+    return hashes
+
+
+def _is_hashed(tables: Tables, config: Config) -> bool:
+    """True where the table of hashes is of this very input and holds what is asked for."""
+    record = tables.record("hashes")
+    return record is not None and tables.has("hashes") and record.fingerprint == fingerprint("hashes", config, {})
+
+
+def sample_index(tables: Tables, config: Config) -> DataFrame:
+    """What `index_images` gives: from a table of this very input that is there already, else from the input.
+
+    Raises:
+        SchemaError: the scores are of another input, so nobody knows what a filter rejects in this one.
+    """
+    known = _known_samples(tables, config)
+    if known is None or ("match_id" not in known.columns and config.remove.match_field is not None):
+        index = tables.write("index", index_images(tables.spark, config))
+        if known is None:
+            require_unique_ids(index.where(schemas.IS_SAMPLE), "image_id")
+            known = index
+        else:
+            samples = index.where(schemas.IS_SAMPLE).select("image_id", "match_id")
+            known = known.join(samples, "image_id", "left")
+    return _mark_rejected(known, tables, config) if config.uses_scores and config.own_embeddings else known
+
+
+def _known_samples(tables: Tables, config: Config) -> DataFrame | None:
+    if has_index(tables, config):
+        is_scored = config.uses_scores and not config.own_embeddings
+        return index_embeddings(tables.read("scored" if is_scored else "embeddings"), config)
+    if config.uses_scores and not config.own_embeddings:
+        raise SchemaError(
+            "remove: the scores are of another input than input.path names, so nobody knows what the filters reject in "
+            "it. Run embed and score on it first, or leave score out of steps."
+        )
+    if _is_hashed(tables, config):
+        return index_embeddings(tables.read("hashes"), config)
+    return None
+
+
+def _mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFrame:
+    """The index, with what a filter rejects among the user's own embeddings marked in it."""
+    from pyspark.sql import functions as F
+
+    by = match_column(index)
+    rejected = tables.read("scored").where("rejected_because is not null")
+    ids = id_as_text(rejected, config.id_column, "cluster.id_field").alias(by)
+    reasons = rejected.select(ids, F.col("rejected_because").alias("filtered"))
+    marked = index.join(reasons, by, "left").withColumn(
+        "rejected_because", F.expr("coalesce(filtered, rejected_because)")
+    )
+    return marked.select(*index.columns)
+
+
+def ids_to_remove(tables: Tables, config: Config) -> DataFrame:
+    """Ids as text, in a column image_id; they may repeat."""
+    paths = config.remove.ids_path
+    if paths is not None:
+        return read_ids(tables.spark, (paths,) if isinstance(paths, str) else paths, config.remove.id_field)
+    if config.uses_duplicates:
+        return select_ids(tables.read("duplicates"), config.id_column)
+    return tables.spark.createDataFrame([], "image_id string")

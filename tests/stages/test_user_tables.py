@@ -1,0 +1,130 @@
+"""Tables as other tools write them; pyarrow stands for those tools."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.ml.linalg import Vectors
+
+from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.stages._vectors import HALVES, VectorColumn, vector_column, widen_halves
+from spark_imgdedup.stages.score import ScoreFilter, score_images
+from spark_imgdedup.stages.user_tables import open_table
+
+HALF_LIST = pa.list_(pa.float16())
+
+
+def half_lists(*vectors):
+    return pa.array([v if v is None else [None if x is None else np.float16(x) for x in v] for v in vectors], HALF_LIST)
+
+
+def write(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def opened(spark, path):
+    return open_table(spark, (str(path),))
+
+
+@pytest.mark.parametrize("kind", [HALF_LIST, pa.large_list(pa.float16()), pa.list_(pa.float16(), 2)], ids=str)
+def test_float16_lists_are_read_as_their_bytes_and_are_vectors(spark, tmp_path, kind):
+    write(
+        tmp_path / "t.parquet", id=["a", "b"], v=pa.array([np.array(v, np.float16) for v in ([1, 2], [3, 0.5])], kind)
+    )
+
+    table = opened(spark, tmp_path / "t.parquet")
+
+    column = vector_column(table, "v", stage="cluster")
+    assert table.dtypes == [("id", "string"), ("v", "array<binary>")]
+    assert column == VectorColumn(HALVES)
+    assert column.decode(table.orderBy("id").toArrow()["v"]).tolist() == [[1, 2], [3, 0.5]]
+
+
+@pytest.mark.parametrize("with_arrow_schema", [True, False])
+def test_uuids_are_text(spark, tmp_path, with_arrow_schema):
+    ids = [uuid.UUID("123e4567-e89b-12d3-a456-426614174000"), uuid.UUID(int=7)]
+    table = pa.table({"id": pa.array([one.bytes for one in ids], pa.uuid()), "n": [1, 2]})
+    pq.write_table(table, tmp_path / "t.parquet", store_schema=with_arrow_schema)  # DuckDB stores none
+
+    found = opened(spark, tmp_path / "t.parquet").orderBy("n").collect()
+
+    assert [tuple(row) for row in found] == [
+        ("123e4567-e89b-12d3-a456-426614174000", 1),
+        ("00000000-0000-0000-0000-000000000007", 2),
+    ]
+
+
+def test_the_other_columns_beside_float16_have_the_types_that_spark_gives_them(spark, tmp_path):
+    columns = {
+        "i8": pa.array([1], pa.int8()),
+        "u8": pa.array([255], pa.uint8()),
+        "u16": pa.array([65535], pa.uint16()),
+        "u32": pa.array([2**32 - 1], pa.uint32()),
+        "u64": pa.array([2**64 - 1], pa.uint64()),
+        "text": pa.array(["x"], pa.large_string()),
+        "label": pa.array(["y"]).dictionary_encode(),
+        "data": pa.array([b"\x00"], pa.binary()),
+        "price": pa.array([1.5], pa.float32()),
+        "tags": pa.array([["t"]]),
+        "flag": pa.array([True]),
+    }
+    write(tmp_path / "with/year=2024/t.parquet", **columns, v=half_lists([1]))
+    write(tmp_path / "without/year=2024/t.parquet", **columns)
+
+    both = [opened(spark, tmp_path / name).drop("v") for name in ("with", "without")]
+
+    assert both[0].dtypes == both[1].dtypes
+    assert both[0].collect() == both[1].collect()
+
+
+def test_a_column_that_no_schema_helps_with_is_named(spark, tmp_path):
+    write(tmp_path / "t.parquet", id=["a"], score=pa.array([np.float16(1)], pa.float16()))
+
+    with pytest.raises(SchemaError, match=r"t\.parquet: Spark cannot read column 'score' \(halffloat\)"):
+        opened(spark, tmp_path / "t.parquet")
+
+
+def test_float16_lists_are_widened_where_spark_has_to_write_them(spark, tmp_path):
+    write(tmp_path / "t.parquet", id=[1, 2, 3], v=half_lists([1, None, 0.5], None, []), name=["x", None, "z"])
+
+    widened = widen_halves(opened(spark, tmp_path / "t.parquet"))
+
+    assert widened.dtypes == [("id", "bigint"), ("v", "array<float>"), ("name", "string")]
+    assert sorted(map(tuple, widened.collect())) == [(1, [1.0, None, 0.5], "x"), (2, None, None), (3, [], "z")]
+
+
+def test_a_table_without_float16_is_left_as_it_is(spark):
+    df = spark.createDataFrame([(1, [1.0])], "id int, v array<float>")
+
+    assert widen_halves(df) is df
+
+
+def test_delta_without_delta_is_an_error_that_says_so(spark, tmp_path):
+    (tmp_path / "t/_delta_log").mkdir(parents=True)
+
+    with pytest.raises(ConfigError, match="t is a Delta table, and this Spark session cannot read Delta"):
+        opened(spark, tmp_path / "t")
+
+
+@pytest.mark.parametrize("form", ["float16", "Spark ML"])
+def test_vectors_of_others_are_scored_and_clustered_after_that(spark, tmp_path, form):
+    if form == "float16":
+        write(tmp_path / "t", id=["a", "b"], v=half_lists([3, 4], None))
+    else:
+        rows = [("a", Vectors.dense([3.0, 4.0])), ("b", None)]
+        spark.createDataFrame(rows, ["id", "v"]).write.parquet(str(tmp_path / "t"))
+    first_number = ScoreFilter("first", "tests.scorers:FirstNumber")
+
+    scored = score_images(opened(spark, tmp_path / "t"), [first_number], embedding="v")
+
+    found = {row.id: (row.first_score, row.rejected_because) for row in scored.collect()}
+    assert found == {"a": (pytest.approx(0.6), None), "b": (None, "no_embedding")}
+    scored.write.parquet(str(tmp_path / "scored"))
+    stored = spark.read.parquet(str(tmp_path / "scored"))
+    column = vector_column(stored, "v", stage="cluster")
+    assert column.decode(stored.where("id = 'a'").toArrow()["v"]).tolist() == [[3, 4]]
