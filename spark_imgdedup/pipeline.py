@@ -35,7 +35,7 @@ from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.detect import collapse_copies, group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.remove import mark_removals, select_ids
-from spark_imgdedup.stages.score import filters_of, score_images
+from spark_imgdedup.stages.score import check_filters, filters_of, score_images
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,7 +66,8 @@ def detect(tables: Tables, config: Config) -> Counts:
     if "phash" in config.detect.hashes:
         bits, radius = config.detect.phash_bits, config.detect.phash_radius
         near = near_hashes(images, n_bits=bits, radius=radius)
-        found |= {"near_hashes": tables.write("near_hashes", near).count(), **search_recall(n_bits=bits, radius=radius)}
+        recall = search_recall(n_bits=bits, radius=radius)
+        found |= {"near_hashes": tables.write("near_hashes", near).count(), **recall}
     return found
 
 
@@ -138,6 +139,8 @@ def run(
     config = resolve_eps(config)
     if "remove" in planned:
         output_path(config)
+    if "score" in planned:
+        check_filters(config)
     tables = Tables(spark, config)
     require_inputs(planned, tables, config)
     if planned != ["report"]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from spark_imgdedup.models.base import Encoder, EncoderSettings
 from spark_imgdedup.models.preprocess import Preprocess
-from spark_imgdedup.models.registry import cached_encoder, fetch_model, load_encoder, recommended_eps
+from spark_imgdedup.models.registry import cached_encoder, embedding_dim, fetch_model, load_encoder, recommended_eps
 
 __all__ = [
     "Encoder",
     "EncoderSettings",
     "Preprocess",
     "cached_encoder",
+    "embedding_dim",
     "fetch_model",
     "load_encoder",
     "recommended_eps",

@@ -19,6 +19,7 @@ from spark_imgdedup.models.preprocess import Preprocess, to_array
 log = logging.getLogger(__name__)
 
 LITE0 = "efficientnet-lite0"
+LITE0_DIM = 1280
 LITE0_FILE = Path(__file__).parent / "weights" / "efficientnet-lite0.onnx"
 # Source: timm's data configuration of tf_efficientnet_lite0.in1k.
 LITE0_PREPROCESS = Preprocess(

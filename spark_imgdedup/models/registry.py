@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import Encoder, EncoderSettings
-from spark_imgdedup.models.onnx_encoder import LITE0
+from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_DIM
 from spark_imgdedup.models.plugins import DOTTED_PATH, build
 
 FORMS = (
@@ -74,6 +74,19 @@ def cached_encoder(settings: EncoderSettings) -> Encoder:
 def recommended_eps(spec: str) -> float | None:
     """The measured eps of an encoder, as a cosine distance; None where nobody has measured one."""
     return RECOMMENDED_EPS.get(spec)
+
+
+def embedding_dim(spec: str) -> int | None:
+    """Numbers in an embedding of that encoder, where they are known without loading it."""
+    kind, _, name = spec.partition(":")
+    if spec == LITE0:
+        return LITE0_DIM
+    if kind == "open_clip" and not name.startswith("local-dir:") and importlib.util.find_spec("open_clip"):
+        import open_clip
+
+        known = open_clip.get_model_config(name.partition("/")[0])
+        return int(known["embed_dim"]) if known else None
+    return None
 
 
 def fetch_model(spec: str, model_dir: str | Path) -> list[Path]:

@@ -207,7 +207,9 @@ def in_words(record: StepRecord) -> str:
     if record.step == "detect":
         names = {"copies": "exact copies", "near_hashes": "pairs of near hashes"}
         parts = ", ".join(f"{found[name]:,} {words}" for name, words in names.items() if name in found)
-        return f"{parts} among {found['images']:,} images {took}"
+        beyond = list(found.get("expected_recall", {}).items())
+        lost = f"; of pairs {beyond[-1][0]} bits apart about {beyond[-1][1]:.1%} are found" if beyond else ""
+        return f"{parts} among {found['images']:,} images {took}{lost}"
     if record.step == "cluster":
         return f"{found['rows']:,} rows in {found['clusters']:,} clusters, the largest {found['largest']:,}, {took}"
     if record.step == "pairwise":

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_imgdedup import schemas
-from spark_imgdedup.config import ScoreConfig
+from spark_imgdedup.config import Config, ScoreConfig
 from spark_imgdedup.errors import ConfigError, ModelError
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
+from spark_imgdedup.models import embedding_dim
 from spark_imgdedup.models.heads import Head, load_head
 from spark_imgdedup.models.plugins import import_class
-from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer
+from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer, pixel_scorer_name
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
@@ -92,6 +93,28 @@ def filters_of(config: ScoreConfig) -> list[ScoreFilter]:
         filters.append(ScoreFilter("nsfw", load_head("nsfw", config.nsfw_head), max_score=config.max_nsfw_score))
     own = (ScoreFilter(each.name, each.scorer, each.min_score, each.max_score) for each in config.scorers)
     return [*filters, *own]
+
+
+def check_filters(config: Config) -> None:
+    """Refuse, before any work, what `score_images` would refuse after the model has run.
+
+    Raises:
+        ConfigError: two filters have one name, or one without a scorer has no column.
+        ModelError: a head cannot be read or takes other vectors than the encoder gives, or a scorer cannot be found.
+    """
+    filters = tuple(filters_of(config.score))
+    _require_distinct(filters)
+    has_own_columns = config.own_embeddings or config.input.format == "table"
+    scored = {pixel_scorer_name(spec) for spec in config.embed.pixel_scorers}
+    dim = None if config.own_embeddings else embedding_dim(config.embed.model)
+    for each in filters:
+        if each.scorer is None and not has_own_columns and each.name not in scored:
+            raise ConfigError(
+                f"score.scorers: '{each.name}' has no scorer, and no step makes a column {each.column}. Name a scorer, "
+                "or add one of that name to embed.pixel_scorers."
+            )
+        if isinstance(each.scorer, Head) and dim not in (None, each.scorer.dim):
+            raise ModelError(each.scorer.misfit(dim or 0))
 
 
 def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: str = "embedding") -> DataFrame:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.tars import webdataset_samples
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]  # embeds all sample shards once more
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRUTH = list(csv.DictReader((EXAMPLES / "shards" / "truth.csv").read_text(encoding="utf-8").splitlines()))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.errors import ModelError, SchemaError
+from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
 from tests.tars import make_tar, members_of, picture, png
@@ -119,11 +119,37 @@ def test_scores_of_another_input_are_not_taken_for_those_of_this_one(spark, sett
         run(config, spark, steps=["remove"])
 
 
-def test_a_head_of_another_width_than_the_encoders_is_an_error(spark, settings, tmp_path):
+@pytest.mark.parametrize(("model", "dim"), [("tests.encoders:ColourEncoder", 48), ("efficientnet-lite0", 1280)])
+def test_a_head_of_another_width_than_the_encoders_is_an_error(spark, settings, tmp_path, model, dim):
     np.savez(tmp_path / "head.npz", weight=np.ones((768, 1)))
+    config = settings(BEFORE, aesthetic_head="head.npz")
+    config = config.model_copy(update={"embed": config.embed.model_copy(update={"model": model})})
 
-    with pytest.raises(ModelError, match=r"'head\.npz' takes embeddings of 768 numbers, but these have 48"):
-        run(settings(BEFORE, aesthetic_head="head.npz"), spark)
+    with pytest.raises(ModelError, match=rf"'head\.npz' takes embeddings of 768 numbers, but these have {dim}"):
+        run(config, spark)
+
+    # A width that is known is compared before any work.
+    assert (tmp_path / "work/embeddings").exists() == (dim == 48)
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "message"),
+    [
+        ({"aesthetic_head": "nowhere.npz"}, ModelError, "nowhere.npz"),
+        ({"scorers": [{"name": "looks", "scorer": "tests.scorers:Nobody"}]}, ModelError, "has no 'Nobody'"),
+        ({"scorers": [{"name": "looks"}]}, ConfigError, "no step makes a column looks_score"),
+        (
+            {"scorers": [{"name": "brightness"}, {"name": "brightness"}]},
+            ConfigError,
+            "Two filters are named brightness",
+        ),
+    ],
+)
+def test_filters_that_cannot_work_are_refused_before_any_work(spark, settings, tmp_path, score, error, message):
+    with pytest.raises(error, match=message):
+        run(settings(BEFORE, **score), spark)
+
+    assert not (tmp_path / "work").exists()
 
 
 def test_embeddings_of_your_own_are_filtered_and_the_clips_of_rejected_ones_leave(spark, tmp_path, monkeypatch):

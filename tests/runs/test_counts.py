@@ -190,6 +190,11 @@ def test_removed_samples_are_counted_by_reason(spark):
         ("detect", {"images": 9, "copies": 4}, "4 exact copies among 9 images in 2.0 s"),
         ("detect", {"images": 9, "near_hashes": 5}, "5 pairs of near hashes among 9 images in 2.0 s"),
         (
+            "detect",
+            {"images": 9, "near_hashes": 5, "expected_recall": {"7": 0.98, "8": 0.94}},
+            "5 pairs of near hashes among 9 images in 2.0 s; of pairs 8 bits apart about 94.0% are found",
+        ),
+        (
             "remove",
             {"read": 9, "removed": {"duplicate": 2, "unreadable": 1}, "written": 6},
             "9 samples read, 3 removed, 6 written in 2.0 s",
