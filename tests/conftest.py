@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.connect_server import connect_server
+
 # How long an example takes says nothing about right or wrong: the machines are shared, and a GPU's first call is slow.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
@@ -17,33 +19,62 @@ settings.load_profile("shared machine")
 os.environ["PYSPARK_PYTHON"] = sys.executable
 
 SPARK_FOLDERS = ("stages", "runs", "jobs", "flow")
+# With `-m connect` the tests of these folders, and all that are marked `connect`, have a session of Spark Connect.
+CONNECT_FOLDERS = ("stages",)
+SPARK_SETTINGS = {
+    "spark.master": "local[2]",  # two cores: enough to show what depends on the order of tasks
+    "spark.ui.enabled": "false",  # no port, no start-up time
+    "spark.ui.showConsoleProgress": "false",  # it would write over pytest's lines
+    "spark.sql.shuffle.partitions": "2",  # 200 tasks for ten rows take minutes
+    "spark.driver.memory": "2g",
+    "spark.log.level": "ERROR",
+    "spark.sql.session.timeZone": "UTC",
+}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "connect: runs on a Spark Connect session too (pytest -m connect)")
+
+
+def is_connect(config):
+    """Whether this is `pytest -m connect`: a process has one kind of session, PySpark refuses a second."""
+    return config.getoption("markexpr").split()[:1] == ["connect"]
+
+
+def pytest_collection_modifyitems(config, items):
     """Markers follow folders, so that nobody forgets one."""
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]
         if folder in SPARK_FOLDERS or "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
+        if is_connect(config) and folder in CONNECT_FOLDERS and "_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.connect)
 
 
 @pytest.fixture(scope="session")
-def _session(tmp_path_factory):
+def _spark_settings(tmp_path_factory):
+    return SPARK_SETTINGS | {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
+
+
+@pytest.fixture(scope="session")
+def connect_url(tmp_path_factory, pytestconfig, _spark_settings):
+    """The URL of a Spark Connect server that runs as long as the tests do."""
+    if not is_connect(pytestconfig):
+        pytest.skip("needs a Spark Connect session: pytest -m connect")
+    with connect_server(tmp_path_factory.mktemp("server"), _spark_settings) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _session(request, _spark_settings):
     from pyspark.sql import SparkSession
 
-    session = (
-        SparkSession.builder.appName("spark-imgdedup tests")
-        .master("local[2]")  # two cores: enough to show what depends on the order of tasks
-        .config("spark.ui.enabled", "false")  # no port, no start-up time
-        .config("spark.ui.showConsoleProgress", "false")  # it would write over pytest's lines
-        .config("spark.sql.shuffle.partitions", "2")  # 200 tasks for ten rows take minutes
-        .config("spark.driver.memory", "2g")
-        .config("spark.log.level", "ERROR")
-        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
-        .config("spark.sql.session.timeZone", "UTC")
-        .getOrCreate()
-    )
+    builder = SparkSession.builder.appName("spark-imgdedup tests")
+    if is_connect(request.config):
+        session = builder.remote(request.getfixturevalue("connect_url")).getOrCreate()
+    else:
+        session = builder.config(map=_spark_settings).getOrCreate()
     yield session
     session.stop()
 

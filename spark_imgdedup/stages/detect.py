@@ -17,6 +17,7 @@ from spark_imgdedup import schemas
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import BandPlan, bands, expected_recall, plan_bands, words
 from spark_imgdedup.stages._order import Order, first_of, precedes, rank_struct, sort_keys
+from spark_imgdedup.stages._partitions import shuffle_partitions
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -95,7 +96,7 @@ def near_hashes(images: DataFrame, *, n_bits: int, radius: int) -> DataFrame:
     y = shared.withColumn("part", F.explode(F.sequence(F.lit(0), n_parts - 1)))
     place = ("band", "band_key", "part")
     # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
-    n_tasks = int(images.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    n_tasks = shuffle_partitions(images)
     x, y = (side.repartition(n_tasks, *place).alias(name) for name, side in (("x", x), ("y", y)))
     together = functools.reduce(operator.and_, (F.col(f"x.{name}") == F.col(f"y.{name}") for name in place))
     differing = (F.bit_count(F.col(f"x.{word}").bitwiseXOR(F.col(f"y.{word}"))) for word in _word_columns(plan.n_bits))

@@ -15,6 +15,7 @@ from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages._carried import carried_fields, in_utc, plain_names, rank_keys, with_fields
 from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages._partitions import shuffle_partitions
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
 
     carried = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
     rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *carried)
-    partitions = int(clusters.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
-    grouped = rows.repartition(partitions, "cluster_id").groupBy("cluster_id")
+    grouped = rows.repartition(shuffle_partitions(clusters), "cluster_id").groupBy("cluster_id")
     columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
     return grouped.applyInArrow(score_cluster, with_fields(clusters, columns, others))
 

@@ -61,7 +61,9 @@ def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
 
 def _open_delta(spark: SparkSession, path: str) -> DataFrame:
     try:
-        return spark.read.format("delta").load(storage.spark_path(path))
+        table = spark.read.format("delta").load(storage.spark_path(path))
+        _ = table.schema  # Spark Connect looks for the format only when it is asked for something
+        return table
     except Exception as error:
         if "DATA_SOURCE_NOT_FOUND" not in str(error):
             raise

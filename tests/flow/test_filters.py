@@ -63,6 +63,7 @@ def keys_written(folder):
     return sorted(name.partition(".")[0] for name, _ in members_of(folder / "out/s.tar"))
 
 
+@pytest.mark.connect
 def test_what_a_filter_rejects_before_the_search_takes_no_part_in_it(spark, settings, tmp_path):
     summary = run(settings(BEFORE), spark)
 

@@ -108,6 +108,7 @@ def test_near_hashes_are_found_without_a_model_and_a_larger_radius_runs_no_pass_
     assert duplicates(wider) == {key: ("3", "phash") for key in "012"}
 
 
+@pytest.mark.connect
 def test_a_prepass_collapses_copies_and_adds_the_pairs_of_near_hashes(spark, settings, tmp_path):
     alone, cascade = settings(), settings(prepass=["exact", "phash"])
     run(alone, spark, steps=["embed", "cluster", "pairwise", "identify"])

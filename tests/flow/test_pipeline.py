@@ -107,6 +107,7 @@ def record_of(folder, step):
     return json.loads((folder / f"work/_steps/{step}.json").read_text())
 
 
+@pytest.mark.connect
 def test_the_counts_of_a_run_add_up(first_run):
     _, summary = first_run
 
@@ -120,6 +121,7 @@ def test_the_counts_of_a_run_add_up(first_run):
     assert "cut.tar" in summary.damaged_shards[0]
 
 
+@pytest.mark.connect
 def test_report_json_says_what_the_summary_says(first_run):
     folder, summary = first_run
     report = json.loads((folder / "work/report/report.json").read_text())
@@ -132,6 +134,7 @@ def test_report_json_says_what_the_summary_says(first_run):
     )
 
 
+@pytest.mark.connect
 def test_one_of_each_pair_is_left_with_its_sidecars_and_all_that_could_not_be_read(first_run):
     folder, _ = first_run
     kept = {
@@ -154,6 +157,7 @@ def test_the_settings_of_a_run_lie_beside_its_tables(first_run):
     assert "eps: 0.01" in (folder / "work/config.yaml").read_text()
 
 
+@pytest.mark.connect
 def test_a_second_run_skips_every_step_and_touches_nothing(spark, finished, caplog):
     tables, output = files_of(finished / "work/embeddings"), files_of(finished / "out")
 
@@ -168,6 +172,7 @@ def test_a_run_with_nothing_to_do_needs_no_spark(finished, monkeypatch):
     assert run(settings()).kept == 7
 
 
+@pytest.mark.connect
 def test_a_new_eps_runs_identify_and_remove_again(spark, finished, caplog):
     again = steps_done(caplog, settings(identify={"eps": 0}), spark)
 
@@ -273,6 +278,7 @@ def test_eps_null_tells_nothing_of_an_earlier_eps(spark, finished):
     assert (summary.duplicates, summary.kept, summary.output) == (None, None, None)
 
 
+@pytest.mark.connect
 def test_own_embeddings_with_integer_ids_go_as_far_as_the_duplicates(spark, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
@@ -302,6 +308,7 @@ def test_own_embeddings_with_one_id_twice_stop_the_run(spark, tmp_path, monkeypa
         run(parse_config({"cluster": {"embeddings_path": "mine.parquet"}, "work_dir": "work"}), spark)
 
 
+@pytest.mark.connect
 def test_a_list_of_ids_is_removed_from_tars_that_were_never_embedded(spark, fresh, caplog):
     pq.write_table(pa.table({"uid": ["a/0", "sub/b/3", "not/there"]}), "ids.parquet")
 

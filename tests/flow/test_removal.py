@@ -145,6 +145,7 @@ def test_a_list_that_cannot_be_meant_is_refused_and_nothing_is_written(spark, he
     assert not (here / "out").exists()
 
 
+@pytest.mark.connect
 def test_clips_are_removed_from_a_table_by_any_of_its_columns(spark, here):
     columns = {"uuid": ["p", "q", "r", "s"], "recording": pa.array([1, 2, 1, None], pa.int32()), "mp4": [clip(0)] * 4}
     write_ids(here / "table/clips.parquet", **columns)
@@ -170,6 +171,7 @@ def test_clips_are_removed_from_a_table_by_any_of_its_columns(spark, here):
     ]
 
 
+@pytest.mark.connect
 @pytest.mark.parametrize("kind", ["string", "bigint"])
 def test_embedded_images_are_found_by_a_field_whether_or_not_the_embeddings_hold_it_as_text(spark, here, kind):
     jsons = (b'{"uid": 3}', b'{"uid": 4}', b'{"uid": 3.0}', b'{"uid": "3"}', b"{}")

@@ -42,6 +42,7 @@ def kept(folder):
     return {name for name, _ in members_of(folder / "out/a.tar")}
 
 
+@pytest.mark.connect
 def test_first_the_scores_then_identify_and_remove_alone(spark, looked_at, monkeypatch):
     monkeypatch.chdir(looked_at)
     assert not (looked_at / "work/duplicates").exists()
