@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit torch slow docs lock bench clean
+.PHONY: help demo test test-slow check lint format types unit torch slow connect docs lock bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -19,7 +19,7 @@ demo: $(RUN)  ## Deduplicate the sample shards and score the result against the 
 
 test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
 
-test-slow: slow torch  ## What needs downloads or big installs: Delta's jar, torch, open_clip, timm
+test-slow: slow connect torch  ## What needs servers, downloads or big installs: a cluster, Connect, Delta's jar, torch
 
 check: lint types  ## Lint, format check and types
 
@@ -35,7 +35,10 @@ unit: $(DEV)
 	$(BIN)/coverage report --format=total
 
 slow: $(DEV)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not connect"
+
+connect: $(DEV)  ## The stages and whole runs on a Spark Connect server
+	$(BIN)/python -m pytest -m connect --ignore tests/models
 
 torch: $(CLIP)
 	.venv-clip/bin/python -m pytest -m torch tests/models

@@ -32,10 +32,6 @@ SPARK_SETTINGS = {
 }
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "connect: runs on a Spark Connect session too (pytest -m connect)")
-
-
 def is_connect(config):
     """Whether this is `pytest -m connect`: a process has one kind of session, PySpark refuses a second."""
     return config.getoption("markexpr").split()[:1] == ["connect"]
