@@ -6,7 +6,9 @@ A manifest in the folder lists what this package wrote there. A folder that hold
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from spark_imgdedup.config import Config
@@ -15,6 +17,16 @@ from spark_imgdedup.files import storage
 
 MANIFEST = "_spark_imgdedup.json"
 TEMPORARY = "_temporary"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output folder, and what makes its files ours."""
+
+    path: str
+    source: tuple[str, ...]  # what the output is made from
+    format: str
+    options: Mapping[str, Any] = field(repr=False)
 
 
 def output_path(config: Config) -> str:
@@ -40,33 +52,40 @@ def output_path(config: Config) -> str:
         raise ConfigError(
             f"work_dir {config.work_dir} lies within the input; its pictures would be read as images. Choose another."
         )
-    _require_own(path, config)
+    require_own(_target(path, config))
     return storage.canonical(path)  # a worker's current folder is another one
 
 
-def _require_own(path: str, config: Config) -> None:
-    manifest = read_manifest(path, config.output.storage_options)
+def _target(path: str, config: Config) -> Target:
+    return Target(path, tuple(source_of(config)), config.output.format, config.output.storage_options)
+
+
+def require_own(target: Target) -> dict[str, Any] | None:
+    """The manifest of a folder, or None for one that is empty or new.
+
+    Raises:
+        ConfigError: it holds files that were not written for this target.
+    """
+    path = target.path
+    manifest = read_manifest(path, target.options)
     if manifest is None:
-        files = (
-            storage.list_files(path, "", config.output.storage_options)
-            if storage.exists(path, config.output.storage_options)
-            else []
-        )
+        files = storage.list_files(path, "", target.options) if storage.exists(path, target.options) else []
         if files:
             raise ConfigError(
                 f"output.path {path} holds {len(files)} files that this package did not write, such as {files[0].url}. "
                 "Choose an empty folder: nothing there is ever overwritten."
             )
-    elif manifest["source"] != source_of(config):
+    elif manifest["source"] != list(target.source):
         raise ConfigError(
             f"output.path {path} holds the dataset made from {', '.join(manifest['source'])}. Choose another folder, "
             "or delete that one."
         )
-    elif "delta" in {manifest["format"], config.output.format} and manifest["format"] != config.output.format:
+    elif "delta" in {manifest["format"], target.format} and manifest["format"] != target.format:
         raise ConfigError(
-            f"output.path {path} holds a dataset in the format {manifest['format']}, not {config.output.format}: "
+            f"output.path {path} holds a dataset in the format {manifest['format']}, not {target.format}: "
             "a Delta table's log and other files do not mix. Choose another folder, or delete that one."
         )
+    return manifest
 
 
 def source_of(config: Config) -> list[str]:
@@ -83,11 +102,11 @@ def read_manifest(path: str, options: Mapping[str, Any]) -> dict[str, Any] | Non
     return manifest
 
 
-def write_manifest(path: str, config: Config, state: str, files: Sequence[str]) -> None:
-    """Say what lies below `path` (state complete), or is about to (state publishing)."""
-    manifest = {"source": source_of(config), "state": state, "format": config.output.format, "files": sorted(files)}
+def _write_manifest(target: Target, state: str, files: Iterable[str]) -> None:
+    """Say what lies in the folder (state complete), or is about to (state publishing)."""
+    manifest = {"source": target.source, "state": state, "format": target.format, "files": sorted(files)}
     data = (json.dumps(manifest, indent=1) + "\n").encode()
-    storage.write_bytes(storage.join(path, MANIFEST), data, config.output.storage_options)
+    storage.write_bytes(storage.join(target.path, MANIFEST), data, target.options)
 
 
 def is_published(config: Config) -> bool:
@@ -105,21 +124,35 @@ def is_published(config: Config) -> bool:
 def begin(path: str, config: Config) -> None:
     """Say that work on the output starts: from now on what lies below `path` is ours, even after a crash."""
     earlier = read_manifest(path, config.output.storage_options)
-    write_manifest(path, config, "publishing", earlier["files"] if earlier else [])
+    _write_manifest(_target(path, config), "publishing", earlier["files"] if earlier else [])
 
 
 def publish_files(path: str, temporary_by_name: Mapping[str, str], config: Config) -> None:
-    """Give written files their final names below `path`, and take away what an earlier run of ours left there.
+    """Give written files their final names below `path`, and take away what an earlier run of ours left there."""
+    publish(_target(path, config), temporary_by_name)
+
+
+def publish(target: Target, temporary_by_name: Mapping[str, str], *, keep: frozenset[str] = frozenset()) -> None:
+    """Give written files their final names, and take away what the manifest names beside them and `keep`.
 
     The manifest names the files before the first is moved: after a crash they are still known to be ours.
     """
-    options = config.output.storage_options
+    path, options = target.path, target.options
     before = read_manifest(path, options)
-    stale = set(before["files"] if before else ()) - set(temporary_by_name)
-    write_manifest(path, config, "publishing", [*temporary_by_name, *stale])
+    stale = set(before["files"] if before else ()) - set(temporary_by_name) - keep
+    _write_manifest(target, "publishing", {*temporary_by_name, *stale, *keep})
     for name, temporary in sorted(temporary_by_name.items()):
         storage.move(temporary, storage.join(path, name), options)
     for name in stale:
         storage.delete(storage.join(path, name), options)
-    storage.delete(storage.join(path, TEMPORARY), options)
-    write_manifest(path, config, "complete", list(temporary_by_name))
+    clear_temporary(path, options)
+    _write_manifest(target, "complete", {*temporary_by_name, *keep})
+
+
+def clear_temporary(path: str, options: Mapping[str, Any], job: str = "") -> None:
+    """Take away the temporary files below `path`, or those of one job.
+
+    A task that Spark has given up may write there meanwhile. What then stays is hidden, and goes the next time.
+    """
+    with suppress(OSError):
+        storage.delete(storage.join(path, TEMPORARY, job) if job else storage.join(path, TEMPORARY), options)

@@ -6,6 +6,7 @@ Every tar is written under an attempt-unique name below `_temporary`; whoever pl
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 import tempfile
 import uuid
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any
 
+from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.copy_plan import CopyTask, Part
 from spark_imgdedup.files.shards import Shard, split_name
@@ -115,6 +117,7 @@ class _TarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._tar.fileobj.closed = True  # after a failure its destructor would write to the closed file
         self._file.close()
 
     @property
@@ -185,6 +188,44 @@ def _spooled(info: tarfile.TarInfo, stream: TarStream) -> IO[bytes]:
         raise
     spool.seek(0)
     return spool
+
+
+def pack_samples(
+    samples: Iterable[tuple[str, Mapping[str, bytes]]], per_tar: int, folder: str, write: Mapping[str, Any]
+) -> Iterator[WrittenTar]:
+    """Samples, given as (key, data by suffix), as tars of `per_tar` samples; none where there is no sample.
+
+    Raises:
+        ShardError: no reader would find a sample again as it was given.
+    """
+    waiting = iter(samples)
+    for number in itertools.count():
+        if (first := next(waiting, None)) is None:
+            return
+        with _TarWriter(Part(f"{number:06d}"), folder, write) as tar:
+            keys: set[str] = set()
+            for key, members in itertools.chain([first], itertools.islice(waiting, per_tar - 1)):
+                _require_readable(key, members, keys)
+                keys.add(key)
+                tar.begin_sample()
+                for suffix, data in members.items():
+                    info = tarfile.TarInfo(f"{key}.{suffix}")
+                    info.size = len(data)
+                    tar.add(info, io.BytesIO(data))
+            yield tar.close()
+
+
+def _require_readable(key: str, members: Mapping[str, bytes], keys: set[str]) -> None:
+    wrong = next((suffix for suffix in members if split_name(f"{key}.{suffix}") != (key, suffix)), None)
+    if wrong is not None:
+        raise ShardError(
+            f"the member '{key}.{wrong}' would not be read as '{wrong}' of the sample '{key}': a key ends at the first "
+            "dot of its last part, which is not empty. Replace the dots, or use another id."
+        )
+    if not members:
+        raise ShardError(f"the sample '{key}' has no member, and a tar holds only members. Leave such rows out.")
+    if key in keys:
+        raise ShardError(f"two samples of one tar have the key '{key}': they would be read as one. Make keys unique.")
 
 
 def pack_files(

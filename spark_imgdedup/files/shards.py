@@ -63,6 +63,17 @@ class Sample:
     key: str
     members: list[Member] = field(default_factory=list)
 
+    def data_by_suffix(self) -> dict[str, bytes]:
+        """The members that were read, in their order; of two with one suffix the second gets a "+"."""
+        found: dict[str, bytes] = {}
+        for member in self.members:
+            suffix = member.suffix
+            while suffix in found:
+                suffix += "+"
+            if member.data is not None:
+                found[suffix] = member.data
+        return found
+
 
 def list_shards(config: InputConfig) -> list[Shard]:
     """The tars that input.path names, sorted by name.

@@ -72,7 +72,7 @@ def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema
 
     A range of one row a partition gives each shard a task: a shuffle would put two on one core and none on another.
     """
-    groups = _group(shards, MAX_TASKS)
+    groups = group_shards(shards, MAX_TASKS)
 
     def run(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         numbers = [number for batch in rows for number in batch.column(0).to_pylist()]
@@ -83,17 +83,28 @@ def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema
 
 def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:
     """The samples of one shard; a damaged tar ends with a record that says so and has no key."""
+    return (record for record, _ in iter_records(shard, config, with_data=with_data))
+
+
+def iter_records(
+    shard: Shard, config: InputConfig, *, with_data: bool = True, also: Callable[[Member], bool] = lambda _: False
+) -> Iterator[tuple[ImageRecord, Sample]]:
+    """Like `iter_images`, each record with its sample, in which the members that `also` names were read too.
+
+    The sample of a damaged tar's record is empty.
+    """
     reads_json = config.id_field is not None or bool(config.json_fields)
 
     def wanted(member: Member) -> bool:
-        return (with_data and member.is_image) or (reads_json and member.is_sidecar)
+        return (with_data and member.is_image) or (reads_json and member.is_sidecar) or also(member)
 
     with storage.open_read(shard.url, config.storage_options) as stream:
         try:
             for sample in iter_samples(TarStream(stream), wanted, max_bytes=config.max_image_bytes):
-                yield _record(shard, sample, config, with_data=with_data)
+                yield _record(shard, sample, config, with_data=with_data), sample
         except DamagedTarError as error:
-            yield ImageRecord(shard.name, shard.name, None, None, schemas.DAMAGED_SHARD, f"{shard.url}: {error}")
+            problem = f"{shard.url}: {error}"
+            yield ImageRecord(shard.name, shard.name, None, None, schemas.DAMAGED_SHARD, problem), Sample("")
 
 
 def _record(shard: Shard, sample: Sample, config: InputConfig, *, with_data: bool) -> ImageRecord:
@@ -151,7 +162,8 @@ def _to_batch(rows: list[ImageRecord], fields: Mapping[str, JsonType]) -> pa.Rec
     )
 
 
-def _group(shards: list[Shard], most: int) -> list[list[Shard]]:
+def group_shards(shards: list[Shard], most: int) -> list[list[Shard]]:
+    """The shards in at most `most` groups: each by itself, in their order, or else groups of like size in bytes."""
     if len(shards) <= most:
         return [[shard] for shard in shards]
     groups: list[list[Shard]] = [[] for _ in range(most)]

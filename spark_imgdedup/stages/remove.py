@@ -165,13 +165,7 @@ def _whole_samples(shard: Shard, gone: frozenset[str], config: Config) -> Iterat
     with storage.open_read(shard.url, config.input.storage_options) as stream:
         try:
             for sample in iter_samples(TarStream(stream), stays):
-                members: dict[str, bytes] = {}
-                for member in sample.members:
-                    suffix = member.suffix
-                    while suffix in members:  # one name twice in a sample: both stay
-                        suffix += "+"
-                    if member.data is not None:
-                        members[suffix] = member.data
+                members = sample.data_by_suffix()
                 if sample.key not in gone and members:
                     yield sample_id(shard.name, sample, config.input.id_field)[0], sample.key, members
         except DamagedTarError:

@@ -5,14 +5,16 @@ import os
 import subprocess
 import tarfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.copy_plan import CopyTask, Part, plan_copies
-from spark_imgdedup.files.shard_writer import SPOOL_BYTES, copy_kept, pack_files
+from spark_imgdedup.files.shard_writer import SPOOL_BYTES, copy_kept, pack_files, pack_samples
 from spark_imgdedup.files.shards import Shard, iter_samples
 from spark_imgdedup.files.tar_stream import TarStream
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
@@ -279,3 +281,39 @@ def test_loose_files_become_samples_of_one_tar(tmp_path):
 
     assert members_of(written.temporary) == [("a b.jpg", jpeg(0)), ("c.png", png(1))]
     assert (written.name, written.n_samples) == ("000000", 2)
+
+
+# --- samples from memory
+
+
+def pack(tmp_path, samples, per_tar=10):
+    return [tar.temporary for tar in pack_samples(samples, per_tar, str(tmp_path / "tars"), {})]
+
+
+def test_samples_become_tars_of_a_fixed_number_whose_bytes_are_the_same_each_time(tmp_path):
+    samples = [(f"x/{n}", {"jpg": bytes([n]), "seg.png": b"mask"}) for n in range(5)]
+
+    first, again = pack(tmp_path / "1", samples, 2), pack(tmp_path / "2", samples, 2)
+
+    found = [[sample["__key__"] for sample in webdataset_samples(tar)] for tar in first]
+    assert found == [["x/0", "x/1"], ["x/2", "x/3"], ["x/4"]]
+    assert members_of(first[2]) == [("x/4.jpg", b"\x04"), ("x/4.seg.png", b"mask")]
+    assert [Path(tar).read_bytes() for tar in first] == [Path(tar).read_bytes() for tar in again]
+    assert pack(tmp_path / "3", []) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([("a.b", {"jpg": b""})], "'a.b.jpg' would not be read as 'jpg' of the sample 'a.b'"),
+        ([("a/", {"jpg": b""})], "would not be read"),
+        ([("", {"jpg": b""})], "would not be read"),
+        ([("__x__/a", {"jpg": b""})], "would not be read"),
+        ([("a", {"b/c": b""})], "would not be read as 'b/c'"),
+        ([("a", {})], "'a' has no member"),
+        ([("a", {"jpg": b""}), ("b", {"jpg": b""}), ("a", {"txt": b""})], "two samples of one tar have the key 'a'"),
+    ],
+)
+def test_a_sample_that_no_reader_would_find_as_it_was_given_is_refused(tmp_path, samples, message):
+    with pytest.raises(ShardError, match=message):
+        pack(tmp_path, samples)
