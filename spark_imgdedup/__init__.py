@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark_imgdedup.config import Config, load_config
+    from spark_imgdedup.datasource import register
     from spark_imgdedup.pipeline import run
     from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
     from spark_imgdedup.stages.embed import embed_images
@@ -28,6 +29,7 @@ __all__ = [
     "identify_duplicates",
     "load_config",
     "read_images",
+    "register",
     "remove_images",
     "run",
     "score_pairs",
@@ -36,6 +38,7 @@ __all__ = [
 _HOME = {
     "Config": "config",
     "load_config": "config",
+    "register": "datasource",
     "run": "pipeline",
     "assign_clusters": "stages.cluster",
     "fit_centroids": "stages.cluster",

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "config": {"errors", "schemas", "models", "files.storage"},
     "files": {"errors", "config", "files.storage"},
     "stages": {"errors", "schemas", "config", "files", "files.storage", "gpu", "kernels", "models"},
+    "datasource": {"errors", "schemas", "config", "files", "files.storage", "models", "stages"},
     "runs": {"__init__", "errors", "schemas", "config", "files", "files.storage", "models", "stages"},
     "report": {"errors", "schemas", "config", "files", "files.storage", "kernels", "stages", "runs"},
     "pipeline": {
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "report", "pipeline", "demo"},
     "__main__": {"cli"},
     # The door of the package: it names what a notebook uses and imports none of it until then.
-    "__init__": {"config", "pipeline", "stages"},
+    "__init__": {"config", "datasource", "pipeline", "stages"},
 }
 SPARK = {"pyspark", "py4j", "delta"}
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "onnxruntime", "faiss", "cupy"}
@@ -48,6 +49,8 @@ NOT_AT_IMPORT = {
     **dict.fromkeys(("errors", "schemas", "gpu", "config"), SPARK | HEAVY | {"pandas"}),
     **dict.fromkeys(("files", "files.storage", "models"), SPARK | HEAVY | {"pandas"}),
     "kernels": SPARK | HEAVY | {"pandas", "pyarrow", "pydantic"},
+    # Its classes are subclasses of Spark's, and found by name on workers; only `register` imports their modules.
+    "datasource": HEAVY | {"pandas"},
     **dict.fromkeys(("stages", "runs", "report", "pipeline", "demo", "cli", "__init__"), SPARK | HEAVY),
 }
 # Of a kernel or a model not even a function may import Spark; only a model may import torch and its kin, in one.
@@ -201,6 +204,7 @@ def run_python(code, **environment):
         "spark_imgdedup",
         "spark_imgdedup.models",
         "spark_imgdedup.cli",
+        "spark_imgdedup.datasource",
         "spark_imgdedup.kernels.pairwise, spark_imgdedup.kernels.kmeans, spark_imgdedup.files.shard_writer",
     ],
 )
