@@ -10,7 +10,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from spark_imgdedup import read_images, register
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.datasource.options import read_options
-from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from tests.tars import jpeg, make_tar, tar_bytes
 
@@ -256,14 +255,6 @@ def test_without_push_down_the_same_filter_gives_the_same_rows(webdataset, tmp_p
 
 
 # --- what is refused, and what is not shown
-
-
-def test_a_spark_without_python_data_sources_is_told_which_functions_to_use():
-    class OldSession:
-        version = "3.5.8"
-
-    with pytest.raises(ConfigError, match=r"Spark 3\.5\.8 has no data sources in Python.*read_images\(spark, config\)"):
-        register(OldSession())
 
 
 def test_a_wrong_option_schema_or_path_fails_with_our_line_and_shows_no_secret(webdataset, tmp_path):
