@@ -143,6 +143,7 @@ def run(
         check_filters(config)
     tables = Tables(spark, config)
     require_inputs(planned, tables, config)
+    tables.require_writable(planned)
     if planned != ["report"]:
         storage.write_bytes(storage.join(config.work_dir, "config.yaml"), counts.to_yaml(config).encode())
     for name in planned:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
+from spark_imgdedup.config.catalog import TablesConfig
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
 from spark_imgdedup.config.ranking import problems as ranking_problems
@@ -44,6 +45,7 @@ class Config(Section):
         "work", description="Folder of the tables between the steps, the centroids and the report"
     )
     table: TableConfig = TableConfig()
+    tables: TablesConfig = TablesConfig()
     embed: EmbedConfig = EmbedConfig()
     score: ScoreConfig = ScoreConfig()
     detect: DetectConfig = DetectConfig()
@@ -150,7 +152,7 @@ def describe() -> Iterator[tuple[str, Any, str]]:
     for name, field in Config.model_fields.items():
         if isinstance(field.default, Section):
             for key, inner in type(field.default).model_fields.items():
-                yield f"{name}.{key}", inner.default, inner.description or ""
+                yield f"{name}.{inner.alias or key}", inner.default, inner.description or ""
         else:
             yield name, field.default, field.description or ""
 

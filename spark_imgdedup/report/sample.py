@@ -14,12 +14,11 @@ from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from spark_imgdedup.kernels.images import ImageError, decode_image
 from spark_imgdedup.report.contact_sheet import MAX_PIXELS, Pair, draw_sheet
+from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.samples import Places, save_images
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-    from spark_imgdedup.runs.tables import Tables
 
 PAIRS_PER_SHEET = 60
 COLUMNS = (
@@ -81,7 +80,7 @@ def _checked(config: Config, request: SampleRequest) -> Config:
     if config.input.path is None:
         raise ConfigError(
             "input.path is not set, so there are no images to show. Name the dataset, or open the table "
-            f"{storage.join(config.work_dir, 'duplicates')} for the ids."
+            f"{Tables(None, config).place('duplicates')} for the ids."
         )
     if request.min_score is not None and request.max_score is not None and request.min_score > request.max_score:
         raise ConfigError(f"--min-score {request.min_score} is above --max-score {request.max_score}. Exchange them.")

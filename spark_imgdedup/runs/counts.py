@@ -240,4 +240,4 @@ def ids_in_words(found: Mapping[str, Any]) -> str:
 
 def to_yaml(config: Config) -> str:
     """The resolved settings, secrets hidden, as they are written beside the tables."""
-    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)
+    return yaml.safe_dump(json.loads(config.model_dump_json(by_alias=True)), sort_keys=False)

@@ -10,7 +10,6 @@ from typing import Any
 from spark_imgdedup import __version__
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
 from spark_imgdedup.files.publishing import is_published
 from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.progress import progress_lines
@@ -80,5 +79,5 @@ def _warn_of_older(name: str, tables: Tables, config: Config, planned: Sequence[
 
 
 def _is_complete(name: str, tables: Tables, config: Config) -> bool:
-    is_there = all(storage.exists(tables.path(table)) for table in tables_of(name, config))
+    is_there = all(tables.exists(table) for table in tables_of(name, config))
     return is_there and (name != "remove" or is_published(config))

@@ -74,6 +74,8 @@ def fingerprint(step: str, config: Config, built_on: Mapping[str, str]) -> str:
         "files": list(_input_files(step, config)),
         "built_on": dict(built_on),
     }
+    if config.tables.schema_name is not None:  # the record of one schema's tables says nothing of another's
+        parts["tables"] = _settings(config, "tables")
     if step == "hashes":
         parts["hashes"] = hash_names(config)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

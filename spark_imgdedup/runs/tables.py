@@ -8,13 +8,14 @@ unchanged step is skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage
+from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.session import get_session
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ WRITTEN_BY = {
     "index": "remove",
     "kept": "remove",
 }
+# Stored for every worker to open, never a table with a name.
+ARRAYS = ("centroids",)
 
 
 def tables_of(step: str, config: Config) -> tuple[str, ...]:
@@ -66,11 +69,11 @@ class StepRecord:
 
 
 class Tables:
-    """Reads and writes the tables below `work_dir` as Parquet or Delta.
+    """Reads and writes the tables as Parquet or Delta: folders of `work_dir`, or names in a catalog.
 
     Args:
         spark: A session; None gets one when a table is first touched, so that a run with nothing to do needs no Spark.
-        config: `work_dir` and `table` count, and `spark` for a new session.
+        config: `work_dir`, `table` and `tables` count, and `spark` for a new session.
     """
 
     def __init__(self, spark: SparkSession | None, config: Config) -> None:
@@ -88,8 +91,12 @@ class Tables:
         return self._spark
 
     def path(self, name: str) -> str:
-        """Where a table lies, in full: a worker's current folder is another one."""
+        """Where something of the run lies below `work_dir`, in full: a worker's current folder is another one."""
         return storage.join(storage.canonical(self.config.work_dir), name)
+
+    def place(self, name: str) -> str:
+        """What users look for a table by: its name in the catalog, or its folder."""
+        return catalog.table_name(self.config, name) if self._has_name(name) else self.path(name)
 
     def read(self, name: str) -> DataFrame:
         """A finished table.
@@ -100,17 +107,37 @@ class Tables:
         if not self.has(name):
             step = WRITTEN_BY[name]
             raise SchemaError(
-                f"{self.path(name)}: no such table. Run step '{step}' first: spark-imgdedup {step} --config …"
+                f"{self.place(name)}: no such table. Run step '{step}' first: spark-imgdedup {step} --config …"
             )
         return self._load(name)
 
     def has(self, name: str) -> bool:
         """True where the table and the record of its step are there."""
-        return self.record(WRITTEN_BY[name]) is not None and storage.exists(self.path(name))
+        return self.record(WRITTEN_BY[name]) is not None and self.exists(name)
+
+    def exists(self, name: str) -> bool:
+        """True where the table is there, finished or not."""
+        if self._has_name(name):
+            return catalog.is_ours(self.spark, self.config, name)
+        return storage.exists(self.path(name))
+
+    def require_writable(self, steps: Sequence[str]) -> None:
+        """Look, before any work, whether these steps may write their tables. Folders of `work_dir` are this run's.
+
+        Raises:
+            ConfigError: the schema is not there, or holds a table of that name which is not this run's.
+        """
+        writers = {*steps, "hashes"} if "detect" in steps else set(steps)
+        named = [name for name, step in WRITTEN_BY.items() if step in writers and self._has_name(name)]
+        if named:
+            catalog.require_writable(self.spark, self.config, named)
 
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Store `df` in place of an older table, and give it back as it is read from there."""
         self._forget(WRITTEN_BY[name])
+        if self._has_name(name):
+            catalog.save(df, self.config, name)
+            return self._load(name)
         writer = df.write.format(self.config.table.format).mode("overwrite")
         if self.config.table.format == "delta":
             writer = writer.option("overwriteSchema", "true")
@@ -134,10 +161,15 @@ class Tables:
         storage.write_bytes(self._record_path(record.step), (json.dumps(asdict(record), indent=1) + "\n").encode())
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
+        if self._has_name(name):
+            return catalog.load(self.spark, self.config, name)
         reader = self.spark.read.format(self.config.table.format)
         if schema is not None and self.config.table.format == "parquet":
             reader = reader.schema(schema)  # else Spark runs a job to find it in the files
         return reader.load(storage.spark_path(self.path(name)))
+
+    def _has_name(self, name: str) -> bool:
+        return self.config.tables.schema_name is not None and name not in ARRAYS
 
     def _forget(self, step: str) -> None:
         storage.delete(self._record_path(step))
