@@ -177,6 +177,27 @@ def demo(
         typer.echo(line)
 
 
+@app.command()
+def doctor(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    no_spark: Annotated[
+        bool, typer.Option("--no-spark", help="Start no Spark: look for libraries here instead of on a worker")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON")] = False,
+) -> None:
+    """Check what the settings need: Java, Spark, libraries, GPUs, storage. Exit code 1 where some of it is missing."""
+    from spark_imgdedup import doctor as doctors
+
+    checks = doctors.examine(load_config(config, set_ or ()), with_spark=not no_spark)
+    if as_json:
+        typer.echo(doctors.as_json(checks))
+    else:
+        doctors.print_checks(checks, Console())
+    if not doctors.is_healthy(checks):
+        raise typer.Exit(1)
+
+
 @app.command("config")
 def show_config() -> None:
     """Print every setting with its default and meaning, as YAML."""

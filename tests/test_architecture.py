@@ -37,7 +37,8 @@ MAY_IMPORT = {
     # The stages as pyspark.ml has them: a door beside pipeline. Its classes derive from pyspark's.
     "ml": {"errors", "config", "files", "files.storage", "stages", "runs"},
     "demo": {"errors", "config", "pipeline", "report", "runs"},
-    "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "report", "pipeline", "demo"},
+    "doctor": {"__init__", "errors", "config", "files", "files.storage", "gpu", "runs", "demo"},
+    "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "report", "pipeline", "demo", "doctor"},
     "__main__": {"cli"},
     # The door of the package: it names what a notebook uses and imports none of it until then.
     "__init__": {"config", "datasource", "pipeline", "stages"},
@@ -51,7 +52,7 @@ NOT_AT_IMPORT = {
     "kernels": SPARK | HEAVY | {"pandas", "pyarrow", "pydantic"},
     # Its classes are subclasses of Spark's, and found by name on workers; only `register` imports their modules.
     "datasource": HEAVY | {"pandas"},
-    **dict.fromkeys(("stages", "runs", "report", "pipeline", "demo", "cli", "__init__"), SPARK | HEAVY),
+    **dict.fromkeys(("stages", "runs", "report", "pipeline", "demo", "doctor", "cli", "__init__"), SPARK | HEAVY),
 }
 # Of a kernel or a model not even a function may import Spark; only a model may import torch and its kin, in one.
 NEVER = {"kernels": SPARK | {"torch", "onnxruntime"}, "models": SPARK, "files": SPARK, "config": SPARK | HEAVY}

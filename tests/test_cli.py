@@ -20,7 +20,7 @@ from spark_imgdedup.pipeline import STEPS
 
 COMMANDS = (
     *("run", "dedup-embeddings", "embed", "score", "detect", "cluster", "pairwise", "identify", "remove", "report"),
-    *("eps", "sample", "export", "fetch-model", "demo", "config"),
+    *("eps", "sample", "export", "fetch-model", "demo", "doctor", "config"),
 )
 ROOT = Path(cli.__file__).parent.parent
 

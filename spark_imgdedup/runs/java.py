@@ -14,8 +14,7 @@ OLDEST_JAVA = 17
 
 def java_problem() -> str | None:
     """What is wrong with Java here and what to install, in one line; None if nothing is."""
-    home = os.environ.get("JAVA_HOME")
-    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    java = _java()
     remedy = (
         f"Install Java {OLDEST_JAVA} or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), "
         "and set JAVA_HOME if it is not on PATH."
@@ -32,6 +31,20 @@ def java_problem() -> str | None:
     if int(version[1]) < OLDEST_JAVA:
         return f"Spark needs Java {OLDEST_JAVA}, found {version[1]} at {java}. {remedy}"
     return None
+
+
+def java_version() -> str | None:
+    """The line in which Java names its version; None where there is no Java."""
+    try:
+        said = subprocess.run([_java() or "java", "-version"], capture_output=True, text=True, check=True).stderr
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return next((line for line in said.splitlines() if "version" in line), None)
+
+
+def _java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    return os.path.join(home, "bin", "java") if home else shutil.which("java")
 
 
 if __name__ == "__main__":

