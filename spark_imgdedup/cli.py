@@ -230,7 +230,10 @@ def run_job(command: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The console script: exit code 1 and one line if the user can mend the cause, a traceback if it is our bug."""
+    """The console script: exit code 1 and one line if the user can mend the cause, a traceback if it is our bug.
+
+    Returns where all went well: to Databricks a SystemExit is a failure, whatever its code.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spark_imgdedup").setLevel(logging.INFO)
     _guarded(lambda: app(args=list(arguments) if arguments is not None else None))
@@ -239,6 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _guarded(call: Callable[[], object]) -> None:
     try:
         call()
+    except SystemExit as ended:
+        if ended.code:
+            raise
     except ImgDedupError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except Exception as error:

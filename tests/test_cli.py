@@ -40,6 +40,12 @@ def call_main(capsys, *arguments):
     return ended.value.code, capsys.readouterr().out
 
 
+def test_a_command_that_succeeds_returns_to_who_called_it(capsys):
+    cli.main(["config"])  # Databricks takes even SystemExit(0) for a failure
+
+    assert "n_clusters: auto" in capsys.readouterr().out
+
+
 def test_the_commands_are_those_of_the_documentation():
     code, out, _ = call("--help")
 

@@ -55,7 +55,7 @@ def test_what_a_run_needs_is_found_by_a_spark_worker_and_in_the_places_it_names(
     found = examine(dataset, with_spark=True)
 
     assert [name for name, check in found.items() if check.is_needed and not check.is_ok] == []
-    assert found["spark"].found == f"{pyspark.__version__}, local[2]"
+    assert found["spark"].found == f"{pyspark.__version__}, classic"
     assert found["spark workers"].found == "Python {}.{}.{}, spark_imgdedup {}".format(
         *sys.version_info[:3], spark_imgdedup.__version__
     )

@@ -22,6 +22,7 @@ from spark_imgdedup.doctor.check import Check, in_one_line
 from spark_imgdedup.doctor.libraries import check_libraries, extra, probe, starts_java, version_of
 from spark_imgdedup.doctor.places import check_places
 from spark_imgdedup.errors import ImgDedupError
+from spark_imgdedup.runs.classic import is_classic
 from spark_imgdedup.runs.java import java_problem, java_version
 from spark_imgdedup.runs.session import get_session
 
@@ -70,7 +71,7 @@ def _spark(config: Config) -> tuple[SparkSession | None, dict[str, Any] | None, 
     why, remedy = "every step is a Spark job", "mend what the line says; --no-spark leaves this check out"
     try:
         spark = get_session(config)
-        found = f"{spark.version}, {spark.conf.get('spark.master', 'Spark Connect')}"
+        found = f"{spark.version}, {'classic' if is_classic(spark) else 'Connect'}"
         checks = [Check("spark", True, found, why, remedy, True)]
     except Exception as error:  # Java's, Py4J's and ours
         return None, None, [Check("spark", False, in_one_line(error), why, remedy, True)]
