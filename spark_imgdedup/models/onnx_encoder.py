@@ -6,6 +6,7 @@ ONNX Runtime on a CPU is 2.5 times as fast as eager torch on EfficientNet-Lite0.
 from __future__ import annotations
 
 import logging
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 LITE0 = "efficientnet-lite0"
 LITE0_DIM = 1280
-LITE0_FILE = Path(__file__).parent / "weights" / "efficientnet-lite0.onnx"
+LITE0_FILE = resources.files("spark_imgdedup") / "models" / "weights" / "efficientnet-lite0.onnx"
 # Source: timm's data configuration of tf_efficientnet_lite0.in1k.
 LITE0_PREPROCESS = Preprocess(
     size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="crop", interpolation="bicubic", crop_pct=0.875
@@ -52,7 +53,9 @@ def load_lite0(settings: EncoderSettings) -> OnnxEncoder:
     """The encoder that comes with the package: EfficientNet-Lite0's pooled features, 1280 numbers."""
     if settings.preprocess not in (None, LITE0_PREPROCESS):
         raise ModelError(f"'{LITE0}' knows its own preprocessing: remove embed.preprocess, or use onnx:<path>.")
-    return OnnxEncoder(LITE0_FILE, settings, LITE0_PREPROCESS)
+    # In a zip (--py-files) the weights are no file until they are unpacked; a session holds them after that.
+    with resources.as_file(LITE0_FILE) as path:
+        return OnnxEncoder(path, settings, LITE0_PREPROCESS)
 
 
 class OnnxEncoder:

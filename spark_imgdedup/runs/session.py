@@ -77,9 +77,18 @@ def _local_settings(config: Config) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",  # it would write over our own lines
         "spark.log.level": "ERROR",
         # Spark's own start-up chatter would bury the lines that say what a run does.
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()}",
     }
     return settings | (delta_settings() if _needs_delta(config) else {})
+
+
+def _log4j_file() -> str:
+    """What Java reads our log settings from: a file, or a member of the zip that this package is imported from."""
+    file = Path(__file__).with_name("log4j2.properties")
+    if file.is_file():
+        return str(file)
+    archive = Path(__file__).parents[2]
+    return f"jar:{archive.as_uri()}!/{file.relative_to(archive).as_posix()}"
 
 
 def _needs_delta(config: Config) -> bool:
