@@ -48,6 +48,13 @@ is_running() {
   pid=$(cat "$folder/$1.pid" 2>/dev/null) && ps -ww -o args= -p "$pid" 2>/dev/null | grep -qF -- "$mark "
 }
 
+# Not is_running: a process on its way out has no command line any more.
+has_ended() {
+  local state
+  state=$(ps -o stat= -p "$1" 2>/dev/null) || return 0
+  [[ $state == Z* ]]
+}
+
 find_spark() {
   if [[ -n ${SPARK_HOME:-} ]]; then return; fi
   local python=${PYTHON:-.venv/bin/python}
@@ -116,10 +123,10 @@ stop() {
     if is_running "$name"; then
       kill "$pid"
       for _ in $(seq 50); do
-        is_running "$name" || break
+        has_ended "$pid" && break
         sleep 0.2
       done
-      if is_running "$name"; then kill -9 "$pid"; fi
+      has_ended "$pid" || kill -9 "$pid"
       echo "$name stopped"
     fi
     rm -f "$file"

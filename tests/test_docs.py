@@ -51,6 +51,14 @@ def commands(page, *programs):
     return [words for line in lines if (words := shlex.split(line, comments=True)) and words[0] in programs]
 
 
+def submissions(page):
+    """The job and its arguments of each spark-submit of a page, whatever options of Spark's stand before it."""
+    for words in commands(page, "spark-submit"):
+        place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
+        assert place is not None, f"no job in {' '.join(words)}"
+        yield words[place:]
+
+
 def named_files(page, language, folder):
     """Write the blocks whose first line is a comment with a file name, and say which."""
     written = []
@@ -78,7 +86,7 @@ def test_every_command_of_the_docs_is_one_that_exists_with_settings_that_are_val
     files = {file.name: str(file) for file in named_files(page, "yaml", tmp_path)}
     submitted = [
         ["spark-imgdedup", {"dedup": "run"}.get(stem := Path(job).stem, stem.replace("_", "-")), *rest]
-        for _, job, *rest in commands(page, "spark-submit")
+        for job, *rest in submissions(page)
     ]
     for words in commands(page, "spark-imgdedup") + submitted:
         given = parse(words[1:]).params
@@ -88,8 +96,15 @@ def test_every_command_of_the_docs_is_one_that_exists_with_settings_that_are_val
 
 @each_page
 def test_every_spark_submit_names_a_job_of_the_repository(page):
-    for _, job, *_ in commands(page, "spark-submit"):
+    for job, *_ in submissions(page):
         assert (ROOT / job).is_file(), job
+
+
+@each_page
+def test_every_script_of_the_docs_exists(page):
+    lines = "\n".join(blocks(page, "bash"))
+    for name in re.findall(r"\bscripts/\w+\.(?:sh|py)\b", lines):
+        assert (ROOT / name).is_file(), name
 
 
 @each_page

@@ -1,0 +1,110 @@
+"""A Spark standalone cluster of three processes, the package shipped to it in two ways, and jobs submitted to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.submitting import LIMIT_SECONDS, ROOT, Cluster, Dataset, bare_environment, script
+
+# Copies of each other among them, and one that ends in the middle of a sample.
+SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cluster: starts a Spark standalone cluster of its own")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def _cluster_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    yield folder
+    stopped = script("local_cluster.sh", "stop", folder)
+    assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.fixture
+def cluster(_cluster_folder):
+    """Running and whole at the start of each test, whatever the one before it has killed."""
+    started = script("local_cluster.sh", "start", _cluster_folder)
+    assert started.returncode == 0, started.stderr
+    return Cluster(_cluster_folder, started.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """The archive of scripts/pack_environment.sh."""
+    archive = tmp_path_factory.mktemp("packed") / "environment.tar.gz"
+    done = script("pack_environment.sh", archive)
+    assert done.returncode == 0, done.stderr
+    return archive
+
+
+@pytest.fixture(scope="session")
+def unpacked(packed, tmp_path_factory):
+    """The same environment in a folder: the driver's."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    subprocess.run(["tar", "-xzf", str(packed), "-C", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def preinstalled(unpacked, tmp_path_factory):
+    """An environment as an administrator puts it on every node: what the package depends on, not the package."""
+    folder = tmp_path_factory.mktemp("nodes") / "environment"
+    shutil.copytree(unpacked, folder, symlinks=True, copy_function=os.link)
+    for found in folder.glob("lib/python*/site-packages/spark_imgdedup*"):
+        shutil.rmtree(found)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zipped(tmp_path_factory):
+    """The zip of scripts/build_zip.py."""
+    folder = tmp_path_factory.mktemp("zipped")
+    subprocess.run(
+        [sys.executable, str(ROOT / "scripts/build_zip.py"), "--to", str(folder)],
+        env={**bare_environment(), "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    (archive,) = folder.iterdir()
+    return archive
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset")
+    for name in SHARDS:
+        (folder / "shards" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "examples/shards" / name, folder / "shards" / name)
+    (folder / "dedup.yaml").write_text(yaml.safe_dump({"input": {"path": str(folder / "shards")}}))
+    return Dataset(folder, folder / "dedup.yaml")
+
+
+@pytest.fixture(scope="session")
+def local(dataset, tmp_path_factory):
+    """Where the tables and tars of the same run in local mode are."""
+    out = tmp_path_factory.mktemp("local")
+    done = subprocess.run(
+        [sys.executable, "-m", "spark_imgdedup", "run", *dataset.command(out)],
+        env={**bare_environment(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out

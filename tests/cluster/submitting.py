@@ -1,0 +1,96 @@
+"""What the tests of this folder do: call a script, submit a job, without what would help them by accident."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyspark
+
+import spark_imgdedup
+
+ROOT = Path(spark_imgdedup.__file__).parent.parent
+SPARK_HOME = Path(pyspark.__file__).parent
+LIMIT_SECONDS = 600
+
+
+def bare_environment():
+    """This environment without what would let a worker find the package, or another Spark, by itself."""
+    ours = ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def script(name, *arguments, **environment):
+    return subprocess.run(
+        [str(ROOT / "scripts" / name), *map(str, arguments)],
+        env={**bare_environment(), "PYTHON": sys.executable, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What scripts/local_cluster.sh made."""
+
+    folder: Path
+    url: str
+
+    def pid(self, name):
+        return int((self.folder / f"{name}.pid").read_text())
+
+    def files_of_executors(self, pattern):
+        """What the executors of the newest application have in their working folders."""
+        application = max((self.folder / "work").iterdir(), key=lambda folder: folder.name)
+        return {path.name for path in application.glob(f"*/{pattern}")}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Some of the sample shards, and a settings file that is the same for every run on them."""
+
+    folder: Path
+    config: Path
+
+    def command(self, out):
+        """The arguments of a job whose tables and tars go below `out`."""
+        sets = {"work_dir": out / "work", "output.path": out / "tars"}
+        return ["--config", str(self.config), *(word for key in sets for word in ("--set", f"{key}={sets[key]}"))]
+
+
+def submit_command(cluster, arguments, **settings):
+    """spark-submit of jobs/dedup.py. `settings` are Spark's, with _ for . in their names."""
+    named = {
+        "spark.executor.memory": "1g",
+        "spark.sql.shuffle.partitions": "2",  # 200 tasks for 150 rows take minutes
+        "spark.ui.enabled": "false",
+        "spark.scheduler.minRegisteredResourcesRatio": "1",  # else one executor may do it all before the other is there
+        **{name.replace("_", "."): str(value) for name, value in settings.items()},
+    }
+    confs = [word for name, value in named.items() for word in ("--conf", f"{name}={value}")]
+    return [
+        str(SPARK_HOME / "bin/spark-submit"),
+        *("--master", cluster.url, *confs),
+        *(str(ROOT / "jobs/dedup.py"), *arguments),
+    ]
+
+
+def submit_environment():
+    return {**bare_environment(), "SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+def submit(cluster, arguments, **settings):
+    """Run the job to its end."""
+    return subprocess.run(
+        submit_command(cluster, arguments, **settings),
+        env=submit_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
