@@ -12,8 +12,8 @@
 # The archive holds no Python of its own: bin/python is a link, and the Python it names (with PYTHON, default python3,
 # 3.11 or newer) must be at the same path on every node. PYTHON_PREFIX=/usr makes it /usr/bin/python3.11 there.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
+root=$(cd "$(dirname "$0")/.." && pwd)
 archive=${1:-dist/environment.tar.gz}
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -27,17 +27,24 @@ trap 'rm -rf "$build"' EXIT
 pip() { "$build/$1/bin/python" -m pip --disable-pip-version-check -q "${@:2}"; }
 
 # A lock's entry is a line without indent and the hashes that follow it.
-awk '/^[^ #]/ { keep = $0 !~ /^(pyspark|py4j)==/ } keep' requirements/run.txt >"$build/requirements.txt"
+awk '/^[^ #]/ { keep = $0 !~ /^(pyspark|py4j)==/ } keep' "$root/requirements/run.txt" >"$build/requirements.txt"
 "$python" -m venv "$build/environment"
 pip environment install --no-deps --require-hashes -r "$build/requirements.txt"
 # No --editable: an archive must not point at this checkout.
-pip environment install --no-deps --no-build-isolation .
+pip environment install --no-deps --no-build-isolation "$root"
 if [[ -n ${EXTRA:-} ]]; then
+  pip environment freeze --exclude spark-imgdedup >"$build/constraints.txt"
   # shellcheck disable=SC2086  # several words are several requirements
-  pip environment install -c "$build/requirements.txt" $EXTRA
+  pip environment install -c "$build/constraints.txt" $EXTRA
 fi
 
-if [[ -n ${PYTHON_PREFIX:-} ]]; then # venv-pack changes the link alone; Python looks for its library by this line too
+# Not venv-pack's --python-prefix: it turns a link to python3.11 into one to python3.113.11.
+if [[ -n ${PYTHON_PREFIX:-} ]]; then
+  version=$("$python" -c 'import sys; print(f"{sys.version_info.major}.{sys.version_info.minor}")')
+  for link in "$build"/environment/bin/python*; do
+    [[ $(readlink "$link") != /* ]] || ln -sfn "$PYTHON_PREFIX/bin/python$version" "$link"
+  done
+  # Where Python looks for its library.
   sed -i.bak "s|^home = .*|home = $PYTHON_PREFIX/bin|" "$build/environment/pyvenv.cfg"
   rm "$build/environment/pyvenv.cfg.bak"
 fi
@@ -45,6 +52,5 @@ fi
 "$python" -m venv "$build/tools"
 pip tools install venv-pack==0.2.0
 mkdir -p "$(dirname "$archive")"
-"$build/tools/bin/venv-pack" -q -f -p "$build/environment" -o "$archive" --format tar.gz --compress-level 1 \
-  ${PYTHON_PREFIX:+--python-prefix "$PYTHON_PREFIX"}
+"$build/tools/bin/venv-pack" -q -f -p "$build/environment" -o "$archive" --format tar.gz --compress-level 1
 echo "$archive: $(du -h "$archive" | cut -f1)"

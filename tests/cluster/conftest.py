@@ -46,9 +46,11 @@ def cluster(_cluster_folder):
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory):
-    """The archive of scripts/pack_environment.sh."""
+    """The archive of scripts/pack_environment.sh, for nodes that have this Python under another path."""
     archive = tmp_path_factory.mktemp("packed") / "environment.tar.gz"
-    done = script("pack_environment.sh", archive)
+    prefix = tmp_path_factory.mktemp("nodes") / "python"
+    prefix.symlink_to(sys.base_prefix)
+    done = script("pack_environment.sh", archive, PYTHON_PREFIX=str(prefix))
     assert done.returncode == 0, done.stderr
     return archive
 
