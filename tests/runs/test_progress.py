@@ -91,7 +91,7 @@ class _StoppedSession:
 
 def test_a_session_that_stops_costs_the_lines_and_not_the_run(caplog, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="spark_imgdedup")
     done = progress.threading.Event()
     watcher = progress.threading.Thread(target=progress._watch, args=(_StoppedSession(), "embed", "g", done))
 
