@@ -45,7 +45,8 @@ names() {
 
 is_running() {
   local pid
-  pid=$(cat "$folder/$1.pid" 2>/dev/null) && ps -ww -o args= -p "$pid" 2>/dev/null | grep -qF -- "$mark "
+  # Not `ps | grep -q`: grep leaves at the match, and pipefail then blames ps, whose line is long.
+  pid=$(cat "$folder/$1.pid" 2>/dev/null) && [[ $(ps -ww -o args= -p "$pid" 2>/dev/null) == *"$mark "* ]]
 }
 
 # Not is_running: a process on its way out has no command line any more.
@@ -90,9 +91,9 @@ wait_for() {
   done
 }
 
-master_url() { sed -n 's|.*Starting Spark master at \(spark://[^ ]*\).*|\1|p' "$folder/logs/master.log"; }
+master_url() { sed -n 's|.*Starting Spark master at \(spark://[^ ]*\).*|\1|p' "$folder/logs/master.log" 2>/dev/null; }
 has_address() { [[ -n $(master_url) ]]; }
-is_registered() { grep -q 'Successfully registered with master' "$folder/logs/$1.log"; }
+is_registered() { grep -q 'Successfully registered with master' "$folder/logs/$1.log" 2>/dev/null; }
 
 start() {
   local name

@@ -69,7 +69,9 @@ def submit_command(cluster, arguments, **settings):
         "spark.executor.memory": "1g",
         "spark.sql.shuffle.partitions": "2",  # 200 tasks for 150 rows take minutes
         "spark.ui.enabled": "false",
-        "spark.scheduler.minRegisteredResourcesRatio": "1",  # else one executor may do it all before the other is there
+        # Both cores, and no task before both are there: else one executor may do it all before the other has come.
+        "spark.cores.max": "2",
+        "spark.scheduler.minRegisteredResourcesRatio": "1",
         **{name.replace("_", "."): str(value) for name, value in settings.items()},
     }
     confs = [word for name, value in named.items() for word in ("--conf", f"{name}={value}")]

@@ -92,7 +92,8 @@ def wait_until(condition, job):
 
 def has_python_worker(pid):
     """True where a process below this one is a Python worker of Spark: embed is the first step to start any."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    # -ww: with 80 columns the name of the module is cut off behind a long path.
+    listed = subprocess.run(["ps", "-e", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     processes = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     below = {str(pid)}
     for _ in range(5):  # worker, executor, daemon, its fork
