@@ -17,10 +17,6 @@ from tests.cluster.submitting import LIMIT_SECONDS, ROOT, Cluster, Dataset, bare
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "cluster: starts a Spark standalone cluster of its own")
-
-
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
