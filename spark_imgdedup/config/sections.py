@@ -133,9 +133,15 @@ class ScoreConfig(Section):
     )
 
     @property
+    def heads(self) -> dict[str, str]:
+        """The weight files that are named, by the name of their score."""
+        files = {"aesthetic": self.aesthetic_head, "nsfw": self.nsfw_head}
+        return {name: file for name, file in files.items() if file is not None}
+
+    @property
     def is_idle(self) -> bool:
         """True where nothing is scored."""
-        return self.aesthetic_head is None and self.nsfw_head is None and not self.scorers
+        return not self.heads and not self.scorers
 
     @model_validator(mode="after")
     def _limits_have_scores(self) -> ScoreConfig:
@@ -268,6 +274,11 @@ class RemoveConfig(Section):
     unreadable: Literal["keep", "drop"] = Field(
         "keep", description="Samples without a readable image are copied verbatim, or left out"
     )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The tables of ids, as a tuple whatever their number; none where the duplicates of the run are removed."""
+        return (self.ids_path,) if isinstance(self.ids_path, str) else self.ids_path or ()
 
 
 class OutputConfig(StorageSection):

@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 
 def check_places(config: Config, spark: SparkSession | None) -> Iterator[Check]:
     """The places that the settings name: listed if they are read, and a hidden file put there if they are written."""
-    heads = [head for head in (config.score.aesthetic_head, config.score.nsfw_head) if head is not None]
     if config.input.path is not None:
         options = config.input.storage_options
         yield _try("input.path", "the dataset", "list", lambda: _listed_input(config), options)
     for name, paths in (
-        ("cluster.embeddings_path", config.cluster.embeddings_path),
-        ("remove.ids_path", config.remove.ids_path),
-        ("score heads", tuple(heads)),
+        ("cluster.embeddings_path", filter(None, [config.cluster.embeddings_path])),
+        ("remove.ids_path", config.remove.paths),
+        ("score heads", config.score.heads.values()),
     ):
-        for path in (paths,) if isinstance(paths, str) else paths or ():
+        for path in paths:
             yield _try(name, "read by the run", "list", partial(_listed, path), {})
     if config.input.path is not None or config.own_embeddings or "work_dir" in config.model_fields_set:
         yield _try("work_dir", "tables, records, report", "write", lambda: _written(config.work_dir, {}), {})

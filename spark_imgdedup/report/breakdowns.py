@@ -21,6 +21,7 @@ from spark_imgdedup.report.spread import (
     break_down_similarity,
 )
 from spark_imgdedup.runs.tables import WRITTEN_BY
+from spark_imgdedup.stages._columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -113,7 +114,7 @@ def _sizes(tables: Tables, config: Config, records: Records) -> SizeBreakdown:
     samples = tables.read(name or "embeddings").where(schemas.IS_SAMPLE)
     own = {"image_id", "shard", "image_format", "width", "height", "image_bytes"}
     fields = tuple(field for field in config.input.json_fields if field in samples.columns)
-    kept = [f"`{column}`" for column in samples.columns if column in own or column in fields]
+    kept = [quoted(column) for column in samples.columns if column in own or column in fields]
     samples = samples.select(*kept)
     if leaving is None:
         marked = samples.withColumn("_reason", F.lit(None).cast("string"))

@@ -15,6 +15,7 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.kernels.images import ImageError, decode_image
 from spark_imgdedup.report.contact_sheet import MAX_PIXELS, Pair, draw_sheet
 from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.stages._columns import quoted
 from spark_imgdedup.stages.samples import Places, save_images
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _draw(duplicates: DataFrame, config: Config, request: SampleRequest) -> tupl
     """The pairs, and how many there are to choose from."""
     from pyspark.sql import functions as F
 
-    score, name = F.col("cosine_sim_score"), F.col(f"`{config.id_column}`")
+    score, name = F.col("cosine_sim_score"), F.col(quoted(config.id_column))
     found = duplicates
     if request.min_score is not None:
         found = found.where(score >= request.min_score)

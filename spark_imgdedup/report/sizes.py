@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from spark_imgdedup.stages._columns import quoted
+
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
@@ -146,7 +148,7 @@ def _groupings(columns: list[str], fields: tuple[str, ...]) -> Mapping[str, Colu
         found[FORMAT] = F.col(FORMAT)
     if "width" in columns:
         found[RESOLUTION] = _resolution()
-    return found | {FIELD + name: F.col(f"`{name}`").cast("string") for name in fields}
+    return found | {FIELD + name: F.col(quoted(name)).cast("string") for name in fields}
 
 
 def _resolution() -> Column:

@@ -14,7 +14,7 @@ from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 WORK_DIR = "spark_imgdedup.work_dir"
 
@@ -58,15 +58,12 @@ def require_writable(spark: SparkSession, config: Config, names: Sequence[str]) 
             )
 
 
-def save(df: DataFrame, config: Config, name: str) -> None:
-    """Write a table in place of this work_dir's older one."""
+def save(writer: DataFrameWriter, spark: SparkSession, config: Config, name: str) -> None:
+    """Let the writer of a table write it under its name, and mark it as this work_dir's."""
     table = quoted(table_name(config, name))
-    writer = df.write.format(config.table.format).mode("overwrite")
-    if config.table.format == "delta":
-        writer = writer.option("overwriteSchema", "true")
     writer.saveAsTable(table)
     mark = _mark(config).replace("\\", "\\\\").replace("'", "\\'")
-    df.sparkSession.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{WORK_DIR}' = '{mark}')")
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{WORK_DIR}' = '{mark}')")
 
 
 def load(spark: SparkSession, config: Config, name: str) -> DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.runs.sources import HASH_COLUMNS, searched_images
+from spark_imgdedup.runs.sources import searched_images
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.identify import identify_by_hash, identify_copies, identify_duplicates, unite
 from spark_imgdedup.stages.thresholds import eps_for_share
@@ -29,11 +29,13 @@ def find_duplicates(tables: Tables, config: Config) -> tuple[Config, DataFrame]:
         return _at_eps(config, None), identify_by_hash(searched_images(tables, config), near, config)
     similarities = tables.read("similarities")
     by_hash = by_bytes = None
-    if "phash" in config.detect.prepass:
-        hashes = searched_images(tables, config).select("image_id", *HASH_COLUMNS)
-        by_hash = identify_by_hash(similarities.join(hashes, "image_id"), tables.read("near_hashes"), config)
-    if config.collapses_copies:
-        by_bytes = identify_copies(tables.read("copies"), searched_images(tables, config), config)
+    if config.detect.prepass:
+        images = searched_images(tables, config)
+        if "phash" in config.detect.prepass:
+            ranked = similarities.join(images.select("image_id", "phash"), "image_id")
+            by_hash = identify_by_hash(ranked, tables.read("near_hashes"), config)
+        if config.collapses_copies:
+            by_bytes = identify_copies(tables.read("copies"), images, config)
     if config.identify.target_keep_fraction is not None:
         config = _at_eps(config, _eps_for_target(similarities, by_hash, by_bytes, config))
     found = [identify_duplicates(similarities, config), by_hash, by_bytes]

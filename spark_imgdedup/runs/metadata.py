@@ -41,7 +41,6 @@ def _made_columns(config: Config) -> list[str]:
         names += config.input.json_fields
         names += [f"{pixel_scorer_name(spec)}_score" for spec in config.embed.pixel_scorers]
     if config.filters_first:
-        heads = {"aesthetic": config.score.aesthetic_head, "nsfw": config.score.nsfw_head}
-        scores = [*(name for name, head in heads.items() if head), *(each.name for each in config.score.scorers)]
+        scores = (*config.score.heads, *(each.name for each in config.score.scorers))
         names += [f"{name}_score" for name in scores]
     return [*names, *(["dup_count"] if config.collapses_copies else [])]

@@ -102,9 +102,9 @@ def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
     if step in ("score", "cluster") and config.cluster.embeddings_path is not None:
         yield from _files([config.cluster.embeddings_path])
     if step == "score":
-        yield from _files([head for head in (config.score.aesthetic_head, config.score.nsfw_head) if head is not None])
-    if step == "remove" and (ids := config.remove.ids_path) is not None:
-        yield from _files([ids] if isinstance(ids, str) else ids)
+        yield from _files(config.score.heads.values())
+    if step == "remove":
+        yield from _files(config.remove.paths)
 
 
 def _dataset_files(config: Config) -> Iterable[FileStamp]:

@@ -22,7 +22,7 @@ from spark_imgdedup.stages.user_tables import open_table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-HASH_COLUMNS = ("sha256", "pixel_sha256", "phash")
+_HASH_COLUMNS = ("sha256", "pixel_sha256", "phash")
 
 
 def steps_used(step: str, tables: Tables, config: Config) -> list[str]:
@@ -84,8 +84,8 @@ def searched_images(tables: Tables, config: Config) -> DataFrame:
     if has_hashes(tables, config):
         images = searched_embeddings(tables, config)
     elif config.detect.method == "embedding" or config.filters_first:
-        hashes = _hashes(tables, config).select("image_id", *HASH_COLUMNS)
-        images = searched_embeddings(tables, config).drop(*HASH_COLUMNS).join(hashes, "image_id")
+        hashes = _hashes(tables, config).select("image_id", *_HASH_COLUMNS)
+        images = searched_embeddings(tables, config).drop(*_HASH_COLUMNS).join(hashes, "image_id")
     else:
         images = _hashes(tables, config)
     return images.where("rejected_because is null")
@@ -158,9 +158,8 @@ def _mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFram
 
 def ids_to_remove(tables: Tables, config: Config) -> DataFrame:
     """Ids as text, in a column image_id; they may repeat."""
-    paths = config.remove.ids_path
-    if paths is not None:
-        return read_ids(tables.spark, (paths,) if isinstance(paths, str) else paths, config.remove.id_field)
+    if config.remove.paths:
+        return read_ids(tables.spark, config.remove.paths, config.remove.id_field)
     if config.uses_duplicates:
         return select_ids(tables.read("duplicates"), config.id_column)
     return tables.spark.createDataFrame([], "image_id string")

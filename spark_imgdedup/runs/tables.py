@@ -135,12 +135,12 @@ class Tables:
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Store `df` in place of an older table, and give it back as it is read from there."""
         self._forget(WRITTEN_BY[name])
-        if self._has_name(name):
-            catalog.save(df, self.config, name)
-            return self._load(name)
         writer = df.write.format(self.config.table.format).mode("overwrite")
         if self.config.table.format == "delta":
             writer = writer.option("overwriteSchema", "true")
+        if self._has_name(name):
+            catalog.save(writer, self.spark, self.config, name)
+            return self._load(name)
         writer.save(storage.spark_path(self.path(name)))
         return self._load(name, df.schema)
 
