@@ -4,12 +4,13 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 CLIP := .venv-clip/bin/.installed
+SPARK35 := .venv-spark35/bin/.installed
 # One thread for each numeric library: Spark runs one worker per core already.
 export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit torch slow connect docs lock bench clean
+.PHONY: help demo test test-slow check lint format types unit torch slow connect spark35 docs lock bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -19,7 +20,7 @@ demo: $(RUN)  ## Deduplicate the sample shards and score the result against the 
 
 test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
 
-test-slow: slow connect torch  ## What needs servers, downloads or big installs: a cluster, Connect, Delta's jar, torch
+test-slow: slow connect spark35 torch  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
 
 check: lint types  ## Lint, format check and types
 
@@ -40,6 +41,9 @@ slow: $(DEV)
 connect: $(DEV)  ## The stages and whole runs on a Spark Connect server
 	$(BIN)/python -m pytest -m connect --ignore tests/models
 
+spark35: $(SPARK35)  ## The stages and jobs on Spark 3.5
+	PYTHONPATH=$(CURDIR) PYSPARK_PYTHON=$(CURDIR)/.venv-spark35/bin/python .venv-spark35/bin/python -m pytest -m spark35 tests/stages tests/jobs
+
 torch: $(CLIP)
 	.venv-clip/bin/python -m pytest -m torch tests/models
 
@@ -55,8 +59,9 @@ bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/memory.py
 
 lock:  ## Resolve the dependencies again (needs uv)
-	uv pip compile -q --universal pyproject.toml requirements/build.in --extra local --generate-hashes --python-version 3.11 --no-header -o requirements/run.txt
+	uv pip compile -q --universal pyproject.toml requirements/build.in --extra local --generate-hashes --python-version 3.11 --no-header -c requirements/constraints.in -o requirements/run.txt
 	uv pip compile -q --universal pyproject.toml requirements/build.in --extra dev --generate-hashes --python-version 3.11 --no-header -c requirements/run.txt -o requirements/dev.txt
+	grep -E '^[a-z]' requirements/dev.txt | grep -vE '^(pyspark|py4j)=' | tr -d '\\' | uv pip compile -q --universal requirements/spark35.in --generate-hashes --python-version 3.11 --no-header -c /dev/stdin -o requirements/spark35.txt
 	uv pip compile -q --universal requirements/clip.in --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt -o requirements/clip.txt
 
 clean:  ## Remove what the commands above made, environments excepted
@@ -81,4 +86,9 @@ $(DEV): requirements/dev.txt $(RUN)
 $(CLIP): requirements/clip.txt $(DEV)
 	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-clip
 	$(BIN)/uv pip install -q --python .venv-clip/bin/python --require-hashes -r requirements/clip.txt
+	@touch $@
+
+$(SPARK35): requirements/spark35.txt $(DEV)
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-spark35
+	$(BIN)/uv pip install -q --python .venv-spark35/bin/python --require-hashes -r requirements/spark35.txt
 	@touch $@

@@ -21,6 +21,8 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 SPARK_FOLDERS = ("stages", "runs", "jobs", "flow")
 # With `-m connect` the tests of these folders, and all that are marked `connect`, have a session of Spark Connect.
 CONNECT_FOLDERS = ("stages",)
+# Those that the oldest Spark runs too: make spark35.
+SPARK35_FOLDERS = ("stages", "jobs")
 SPARK_SETTINGS = {
     "spark.master": "local[2]",  # two cores: enough to show what depends on the order of tasks
     "spark.ui.enabled": "false",  # no port, no start-up time
@@ -44,6 +46,8 @@ def pytest_collection_modifyitems(config, items):
         folder = item.path.relative_to(here).parts[0]
         if folder in SPARK_FOLDERS or "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
+        if folder in SPARK35_FOLDERS and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.spark35)
         if is_connect(config) and folder in CONNECT_FOLDERS and "_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.connect)
 

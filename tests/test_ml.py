@@ -109,13 +109,11 @@ def test_a_saved_class_comes_back_with_its_settings_and_its_name(ml, spark, name
 
 
 def test_a_model_is_written_over_another_only_when_asked(ml, vectors, tmp_path):
-    from pyspark.errors import AnalysisException
-
     path = str(tmp_path / "model")
     ml.SemanticKMeansModel(centroids=np.eye(2, dtype=np.float32)).save(path)
     second = ml.SemanticKMeansModel(centroids=np.eye(2, dtype=np.float32)[:1])
 
-    with pytest.raises(AnalysisException, match="PATH_ALREADY_EXISTS"):
+    with pytest.raises(Exception, match="already exists"):
         second.save(path)
     assert ml.SemanticKMeansModel.load(path).centroids.shape == (2, 2)
 

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # With one of these set somebody else starts Spark: spark-submit (which opened a gateway), a Connect server, Databricks.
 _STARTED_ELSEWHERE = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
-# What the steps use (applyInArrow on groups) came with it.
-OLDEST_SPARK = 4
+# The oldest that the stages are tested on; format("webdataset") takes 4.
+OLDEST_SPARK = (3, 5)
 
 
 def get_session(config: Config) -> SparkSession:
@@ -39,8 +39,9 @@ def get_session(config: Config) -> SparkSession:
         raise ConfigError(
             "PySpark is not installed. Run `pip install 'spark-imgdedup[local]'`, or use spark-submit."
         ) from None
-    if int(pyspark.__version__.partition(".")[0]) < OLDEST_SPARK:
-        raise ConfigError(f"Spark {OLDEST_SPARK} or newer is needed, found {pyspark.__version__}. Use a newer cluster.")
+    if tuple(map(int, pyspark.__version__.split(".")[:2])) < OLDEST_SPARK:
+        oldest = ".".join(map(str, OLDEST_SPARK))
+        raise ConfigError(f"Spark {oldest} or newer is needed, found {pyspark.__version__}. Use a newer cluster.")
 
     active = SparkSession.getActiveSession()
     if active is not None:

@@ -15,6 +15,7 @@ from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages._carried import carried_fields, in_utc, plain_names, rank_keys, with_fields
 from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages._groups import map_groups
 from spark_imgdedup.stages._partitions import shuffle_partitions
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column
 
@@ -46,10 +47,10 @@ def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
 
     carried = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
     rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *carried)
-    # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
-    grouped = rows.repartition(shuffle_partitions(clusters), "cluster_id").groupBy("cluster_id")
     columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
-    return grouped.applyInArrow(score_cluster, with_fields(clusters, columns, others))
+    schema = with_fields(clusters, columns, others)
+    # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
+    return map_groups(rows, "cluster_id", score_cluster, schema, shuffle_partitions(clusters))
 
 
 def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> pa.Table:

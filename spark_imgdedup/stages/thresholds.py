@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
@@ -194,7 +195,8 @@ def _rows_by_score(similarities: DataFrame, config: Config) -> tuple[npt.NDArray
     millionths = F.when(nearest / MILLION > score, nearest - 1).otherwise(nearest)
     scored = similarities.select(_score(config).alias("score"))
     grouped = scored.groupBy(F.when(score > 0, millionths).alias("millionths")).agg(F.count(F.lit(1)).alias("n"))
-    table = grouped.toArrow()
+    # Spark 3.5 has no toArrow.
+    table = grouped.toArrow() if hasattr(grouped, "toArrow") else pa.Table.from_pandas(grouped.toPandas())
     counts = table["n"].to_numpy().astype(np.int64)
     keys = table["millionths"].fill_null(0).to_numpy().astype(np.int64)
     return keys[keys > 0], counts[keys > 0], int(counts.sum())

@@ -1,7 +1,7 @@
 """Tables that users bring: Parquet or Delta, with what other tools write and Spark cannot read by itself.
 
 Spark 4 refuses Parquet files that hold a FLOAT16 (pyarrow, Hugging Face datasets) or a UUID (DuckDB) anywhere. It reads
-both as bytes when a schema asks for that.
+both as bytes when a schema asks for that. Spark 3.5 reads no file with a FLOAT16, whatever it is asked for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
     # Spark searches folders or reads columns from their names (year=2024), never both.
     has_partitions = any("=" in name for name in storage.folder_names(path))
     reader = spark.read.option("recursiveFileLookup", str(not has_partitions).lower())
-    if (schema := _schema_for_spark(path)) is not None:
+    if (schema := _schema_for_spark(spark, path)) is not None:
         reader = reader.schema(schema)
     return _spell_uuids(reader.parquet(storage.spark_path(path)))
 
@@ -73,13 +73,13 @@ def _open_delta(spark: SparkSession, path: str) -> DataFrame:
         ) from None
 
 
-def _schema_for_spark(path: str) -> StructType | None:
+def _schema_for_spark(spark: SparkSession, path: str) -> StructType | None:
     """A schema by which Spark reads the Parquet files of a folder, glob or file; None where it needs none.
 
     Looks at the footer of the first file, on the driver.
 
     Raises:
-        SchemaError: beside such a column there is one that no schema helps with, named in the error.
+        SchemaError: beside such a column there is one that no schema helps with, named in the error; or Spark is 3.5.
     """
     from pyspark.sql.types import ArrayType, BinaryType, StructField, StructType
 
@@ -90,6 +90,11 @@ def _schema_for_spark(path: str) -> StructType | None:
     logical = {leaf.path: leaf.logical_type.type for leaf in leaves}
     if not _REFUSED.intersection(logical.values()):
         return None
+    if "FLOAT16" in logical.values() and spark.version.startswith("3."):
+        raise SchemaError(
+            f"{path}: Spark {spark.version} cannot read Parquet with float16 numbers in it. Use Spark 4 or newer, or "
+            "write that column as float32."
+        )
     fields = []
     for field in metadata.schema.to_arrow_schema():
         if logical.get(field.name) == "UUID":

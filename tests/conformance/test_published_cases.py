@@ -19,6 +19,7 @@ from spark_imgdedup.stages._order import preference, rank_struct, sort_keys
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
+from tests.arrow import computed
 from tests.conformance.test_kernels_against_oracle import by_kernels, ours
 
 SIX = l2_normalize(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12], [1, 2, 3], [1, 2, 3]], np.float64))
@@ -81,7 +82,7 @@ def stages(_session):
             config = settings(pairwise)
             df = _session.createDataFrame(rows, schema).repartitionByRange(2, "id")
             scored = score_pairs(assign_clusters(df, SIX[:1], config), config)
-            kept[name] = _session.createDataFrame(scored.toArrow()).coalesce(1)
+            kept[name] = computed(scored).coalesce(1)
         return kept[name]
 
     return similarities
@@ -174,7 +175,7 @@ def test_t4_a_single_row_names_itself_with_a_score_of_zero_and_stays_at_any_eps(
     config = settings({"which_to_keep": "hard"}, metadata=())
     df = spark.createDataFrame([(7, SIX[0].tolist())], "id bigint, embedding array<double>")
 
-    similarities = spark.createDataFrame(score_pairs(assign_clusters(df, SIX[1:2], config), config).toArrow())
+    similarities = computed(score_pairs(assign_clusters(df, SIX[1:2], config), config))
 
     assert by_kernels(SIX[:1], [7], SIX[1:2], "hard") == {7: ours.Scored(0, 0.025368, 0, 7, 0.0)}
     assert [(row.id, row.max_id, row.cosine_sim_score) for row in similarities.collect()] == [(7, 7, 0.0)]

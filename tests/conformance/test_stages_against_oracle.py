@@ -18,6 +18,7 @@ from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.thresholds import count_by_eps
+from tests.arrow import computed, from_arrow, to_arrow
 from tests.conformance.test_kernels_against_oracle import ORACLES, metadata_of, ours
 
 EMBEDDINGS = Path(__file__).parents[1] / "data" / "real_embeddings.npz"
@@ -63,7 +64,7 @@ def tables(_session, real, stored_as):
     def table(kind):
         column = VectorColumn(kind)
         rows = pa.table({"image_id": real[0], "embedding": column.encode(stored_as[kind]), **metadata})
-        return mark_vectors(_session.createDataFrame(rows), "embedding", column).repartition(4).cache()
+        return mark_vectors(from_arrow(_session, rows), "embedding", column).repartition(4).cache()
 
     return {kind: table(kind) for kind in stored_as}
 
@@ -84,7 +85,7 @@ def run(_session, tables, centroids):
             _session.conf.set("spark.sql.shuffle.partitions", str(n_partitions))
             config = settings(which_to_keep, batch_size)
             clusters = assign_clusters(tables[kind].repartition(n_partitions), centroids, config)
-            kept[name] = _session.createDataFrame(score_pairs(clusters, config).toArrow()).coalesce(1).cache()
+            kept[name] = computed(score_pairs(clusters, config)).coalesce(1).cache()
             _session.conf.set("spark.sql.shuffle.partitions", "2")
         return kept[name]
 
@@ -108,9 +109,8 @@ def expected(real, stored_as, centroids):
 
 
 def compared(similarities):
-    columns = similarities.select(
-        "image_id", "cluster_id", "cosine_dist_to_cent", "max_id", "cosine_sim_score"
-    ).toArrow()
+    names = ("image_id", "cluster_id", "cosine_dist_to_cent", "max_id", "cosine_sim_score")
+    columns = to_arrow(similarities.select(*names))
     return dict(
         zip(columns[0].to_pylist(), zip(*(c.to_pylist() for c in columns.columns[1:]), strict=True), strict=True)
     )
@@ -166,5 +166,5 @@ def test_the_duplicates_are_the_oracles(run, expected, oracle, kind, which_to_ke
     counted = count_by_eps(similarities, EPS_LEVELS, settings())
     assert counted == [(eps, len(ids)) for eps, ids in zip(EPS_LEVELS, removed, strict=True)]
     assert len(removed[0]) > 350  # the copies at the least
-    duplicates = identify_duplicates(similarities, settings(eps=EPS_LEVELS[-1])).toArrow()
+    duplicates = to_arrow(identify_duplicates(similarities, settings(eps=EPS_LEVELS[-1])))
     assert set(duplicates["image_id"].to_pylist()) == removed[-1]

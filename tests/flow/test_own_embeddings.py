@@ -13,6 +13,7 @@ import pytest
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.pipeline import run
+from tests.spark_versions import SPARK_4
 from tests.tars import make_tar, members_of
 
 DIM = 768
@@ -50,7 +51,7 @@ def here(tmp_path, monkeypatch):
 
 def test_clips_are_removed_from_their_table_and_those_without_a_usable_vector_stay(spark, here):
     ids = [IDS[name] for name in NAMES]
-    vectors = float16_lists(VECTORS)
+    vectors = float16_lists(VECTORS) if SPARK_4 else pa.array(VECTORS, pa.list_(pa.float32()))
     write(here / "mine/0.parquet", clip=ids[:7], vector=vectors[:7])
     write(here / "mine/1.parquet", clip=ids[7:], vector=vectors[7:])
     write(here / "clips.parquet", uuid=ids, caption=NAMES, vector=vectors)

@@ -84,12 +84,12 @@ get_session(Config())
 def test_a_spark_that_is_too_old_is_named():
     code = """
 import pyspark
-pyspark.__version__ = "3.5.1"
+pyspark.__version__ = "3.4.4"
 from spark_imgdedup.config import Config
 from spark_imgdedup.runs.session import get_session
 get_session(Config())
 """
-    assert "Spark 4 or newer is needed, found 3.5.1" in run_python(code)[2]
+    assert "Spark 3.5 or newer is needed, found 3.4.4" in run_python(code)[2]
 
 
 def test_delta_without_its_package_says_what_to_install():

@@ -16,6 +16,7 @@ from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column
 from spark_imgdedup.stages.embed import embed_images, embed_shards, export_embeddings
 from spark_imgdedup.stages.read import read_images
+from tests.arrow import to_arrow
 
 COLOURS = "tests.encoders:ColourEncoder"
 CRAWL = Path(__file__).parents[2] / "examples" / "shards" / "crawl"
@@ -44,7 +45,7 @@ def direction(image):
 
 def vectors_by(df, key):
     column = vector_column(df, "embedding", stage="test")
-    table = df.select(key, "embedding").toArrow()
+    table = to_arrow(df.select(key, "embedding"))
     rows = zip(table[key].to_pylist(), table["embedding"].to_pylist(), strict=True)
     kept = [(name, value) for name, value in rows if value is not None]
     if column.kind == "array":

@@ -11,6 +11,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.stages._carried import rank_keys
+from spark_imgdedup.stages._groups import map_groups, map_sorted_groups
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
 from spark_imgdedup.stages.pairwise import score_pairs
 
@@ -224,3 +225,26 @@ def test_a_column_without_an_order_is_refused_before_any_work(spark, kind):
 def test_a_column_that_the_table_lacks_is_refused_before_any_work(spark):
     with pytest.raises(SchemaError, match=r"Stage 'pairwise' needs quality, but its input has image_id, cluster_id"):
         score_pairs(clusters(spark, []), settings(metadata=["quality"]))
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 3, 100])
+def test_groups_cut_from_sorted_partitions_are_those_of_spark(spark, max_rows):
+    """The way of Spark 3.5, which has no applyInArrow; a group may go over the batches that Spark makes."""
+    rows = [(f"{key}/{n}", key) for key, size in enumerate((1, 5, 2, 0, 4, 1)) for n in range(size)]
+    df = spark.createDataFrame(rows, "image_id string, cluster_id int").repartition(2, "cluster_id")
+    schema = spark.createDataFrame([], "cluster_id int, ids array<string>").schema
+
+    def work(group):
+        ids = pa.array([sorted(group["image_id"].to_pylist())])
+        return pa.table({"cluster_id": group["cluster_id"][:1], "ids": ids})
+
+    before = spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(max_rows))
+    cut = sorted(map(tuple, map_sorted_groups(df, "cluster_id", work, schema).collect()))
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", before)
+
+    expected = {}
+    for name, key in rows:
+        expected.setdefault(key, []).append(name)
+    assert cut == sorted(expected.items())
+    assert cut == sorted(map(tuple, map_groups(df, "cluster_id", work, schema, 2).collect()))

@@ -14,6 +14,8 @@ from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.stages._vectors import HALVES, VectorColumn, vector_column, widen_halves
 from spark_imgdedup.stages.score import ScoreFilter, score_images
 from spark_imgdedup.stages.user_tables import open_table
+from tests.arrow import to_arrow
+from tests.spark_versions import SPARK_4, needs_spark_4
 
 HALF_LIST = pa.list_(pa.float16())
 
@@ -31,6 +33,7 @@ def opened(spark, path):
     return open_table(spark, (str(path),))
 
 
+@needs_spark_4
 @pytest.mark.parametrize("kind", [HALF_LIST, pa.large_list(pa.float16()), pa.list_(pa.float16(), 2)], ids=str)
 def test_float16_lists_are_read_as_their_bytes_and_are_vectors(spark, tmp_path, kind):
     write(
@@ -42,7 +45,7 @@ def test_float16_lists_are_read_as_their_bytes_and_are_vectors(spark, tmp_path, 
     column = vector_column(table, "v", stage="cluster")
     assert table.dtypes == [("id", "string"), ("v", "array<binary>")]
     assert column == VectorColumn(HALVES)
-    assert column.decode(table.orderBy("id").toArrow()["v"]).tolist() == [[1, 2], [3, 0.5]]
+    assert column.decode(to_arrow(table.orderBy("id"))["v"]).tolist() == [[1, 2], [3, 0.5]]
 
 
 @pytest.mark.parametrize("with_arrow_schema", [True, False])
@@ -59,6 +62,7 @@ def test_uuids_are_text(spark, tmp_path, with_arrow_schema):
     ]
 
 
+@needs_spark_4
 def test_the_other_columns_beside_float16_have_the_types_that_spark_gives_them(spark, tmp_path):
     columns = {
         "i8": pa.array([1], pa.int8()),
@@ -82,6 +86,7 @@ def test_the_other_columns_beside_float16_have_the_types_that_spark_gives_them(s
     assert both[0].collect() == both[1].collect()
 
 
+@needs_spark_4
 def test_a_column_that_no_schema_helps_with_is_named(spark, tmp_path):
     write(tmp_path / "t.parquet", id=["a"], score=pa.array([np.float16(1)], pa.float16()))
 
@@ -89,6 +94,7 @@ def test_a_column_that_no_schema_helps_with_is_named(spark, tmp_path):
         opened(spark, tmp_path / "t.parquet")
 
 
+@needs_spark_4
 def test_float16_lists_are_widened_where_spark_has_to_write_them(spark, tmp_path):
     write(tmp_path / "t.parquet", id=[1, 2, 3], v=half_lists([1, None, 0.5], None, []), name=["x", None, "z"])
 
@@ -111,7 +117,7 @@ def test_delta_without_delta_is_an_error_that_says_so(spark, tmp_path):
         opened(spark, tmp_path / "t")
 
 
-@pytest.mark.parametrize("form", ["float16", "Spark ML"])
+@pytest.mark.parametrize("form", [pytest.param("float16", marks=needs_spark_4), "Spark ML"])
 def test_vectors_of_others_are_scored_and_clustered_after_that(spark, tmp_path, form):
     if form == "float16":
         write(tmp_path / "t", id=["a", "b"], v=half_lists([3, 4], None))
@@ -127,4 +133,12 @@ def test_vectors_of_others_are_scored_and_clustered_after_that(spark, tmp_path, 
     scored.write.parquet(str(tmp_path / "scored"))
     stored = spark.read.parquet(str(tmp_path / "scored"))
     column = vector_column(stored, "v", stage="cluster")
-    assert column.decode(stored.where("id = 'a'").toArrow()["v"]).tolist() == [[3, 4]]
+    assert column.decode(to_arrow(stored.where("id = 'a'"))["v"]).tolist() == [[3, 4]]
+
+
+@pytest.mark.skipif(SPARK_4, reason="newer ones read it")
+def test_an_older_spark_says_that_it_cannot_read_float16(spark, tmp_path):
+    write(tmp_path / "t.parquet", id=["a"], v=half_lists([1, 2]))
+
+    with pytest.raises(SchemaError, match=r"t.parquet: Spark 3.5.\d+ cannot read Parquet with float16 numbers in it"):
+        opened(spark, tmp_path / "t.parquet")
