@@ -53,6 +53,7 @@ format: $(DEV)  ## Rewrite the code as the formatter wants it
 
 docs: $(DEV)  ## Write the generated parts of the docs again
 	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python scripts/write_matrix.py
 
 bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/embed.py

@@ -262,6 +262,21 @@ def test_the_generated_pages_are_up_to_date(tmp_path):
         assert (ROOT / "docs" / page).read_text() == (tmp_path / page).read_text(), f"run `make docs`: {page} is old"
 
 
+def test_the_table_of_what_is_tested_is_that_of_the_markers(tmp_path):
+    subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "write_matrix.py"), "--to", str(tmp_path / "README.md")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert README.read_text() == (tmp_path / "README.md").read_text(), "run `make docs`: README.md is old"
+
+
+def test_every_marker_has_a_row_there_or_is_about_something_else():
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    rows = re.findall(r'marker="(\w+)"', (ROOT / "scripts" / "write_matrix.py").read_text())
+    assert {line.partition(":")[0] for line in markers} == {*rows, "slow", "gpu", "nsfw"}
+
+
 @each_page
 def test_links_lead_to_files_and_headings_that_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
