@@ -7,6 +7,7 @@ ImgDedupError
   DeviceError   Spark gave the task no usable GPU
   ModelError    an encoder's weights are missing, or do not fit its settings
   CountsError   the counts of a run do not add up
+  TableError    a table refuses a write, or somebody else has changed it meanwhile
 """
 
 
@@ -36,3 +37,7 @@ class ModelError(ImgDedupError):
 
 class CountsError(ImgDedupError):
     """The counts of a run do not add up: something was lost, or written twice."""
+
+
+class TableError(ImgDedupError):
+    """A table refuses a write, or somebody else has changed it meanwhile."""

@@ -18,6 +18,7 @@ from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.report.summary import Summary, write_report
 from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
+from spark_imgdedup.runs.deletion import delete_rows, require_same_rows, table_index
 from spark_imgdedup.runs.engine import Counts, Step, run_step
 from spark_imgdedup.runs.findings import find_duplicates
 from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps
@@ -97,15 +98,23 @@ def identify(tables: Tables, config: Config) -> Counts:
 def remove(tables: Tables, config: Config) -> Counts:
     """Copy the dataset without what identify, a filter or a list of ids names."""
     output_path(config)  # refused before any work, not after it
+    seen = require_same_rows(tables, config) if config.deletes else None
     ids = ids_to_remove(tables, config)
-    index = sample_index(tables, config)
+    index = sample_index(tables, config) if seen is None else table_index(tables, seen, config)
     samples = index.where(schemas.IS_SAMPLE)
-    found = counts.count_samples(index, ids, config.remove.match_field)
+    may_be_gone = seen is not None and bool(seen.deletions)
+    found = counts.count_samples(index, ids, config.remove.match_field, may_be_gone=may_be_gone)
     removed = tables.write("removed", mark_removals(samples, select_ids(ids, "image_id"), config))
     n_damaged = found.pop("n_damaged_shards")
-    found |= {"removed": counts.count_removed(removed), "output": config.output.path}
+    found |= {
+        "removed": counts.count_removed(removed),
+        "output": config.input.path if config.deletes else config.output.path,
+    }
     counts.require_images(found)
-    found |= write_dataset(tables, samples, removed, config)
+    if seen is None:
+        found |= write_dataset(tables, samples, removed, config)
+    else:
+        found |= delete_rows(tables, seen, removed, found["read"], config)
     require_sums(found, n_damaged=n_damaged)
     return found
 

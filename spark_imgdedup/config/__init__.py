@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from spark_imgdedup.config.load import defaults_as_yaml, load_config
+from spark_imgdedup.config.output import OutputConfig
 from spark_imgdedup.config.sections import (
     ClusterConfig,
     DetectConfig,
     EmbedConfig,
     IdentifyConfig,
     InputConfig,
-    OutputConfig,
     PairwiseConfig,
     RemoveConfig,
     ScoreConfig,

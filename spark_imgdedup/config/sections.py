@@ -279,17 +279,3 @@ class RemoveConfig(Section):
     def paths(self) -> tuple[str, ...]:
         """The tables of ids, as a tuple whatever their number; none where the duplicates of the run are removed."""
         return (self.ids_path,) if isinstance(self.ids_path, str) else self.ids_path or ()
-
-
-class OutputConfig(StorageSection):
-    """Where the dataset without duplicates goes."""
-
-    path: Location | None = Field(
-        None, description="Folder of the new dataset; must not lie under the input, nor the input under it"
-    )
-    format: Literal["webdataset", "parquet", "delta"] = Field(
-        "webdataset", description="webdataset: tars, bytes verbatim; parquet, delta: (image_id, shard, key, members)"
-    )
-    repack: Count | None = Field(
-        None, description="Samples per output tar. Null: one output tar for each input tar, under the same name"
-    )

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, field_serializer, field_validator, 
 from spark_imgdedup.config.catalog import TablesConfig
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
+from spark_imgdedup.config.output import OutputConfig
+from spark_imgdedup.config.output import problems as output_problems
 from spark_imgdedup.config.ranking import problems as ranking_problems
 from spark_imgdedup.config.sections import (
     ClusterConfig,
@@ -18,7 +20,6 @@ from spark_imgdedup.config.sections import (
     EmbedConfig,
     IdentifyConfig,
     InputConfig,
-    OutputConfig,
     PairwiseConfig,
     RemoveConfig,
     ScoreConfig,
@@ -92,7 +93,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        if found := [*field_problems(self), *ranking_problems(self)]:
+        if found := [*field_problems(self), *ranking_problems(self), *output_problems(self)]:
             raise ValueError("\n".join(found))
         return self
 
@@ -112,6 +113,11 @@ class Config(Section):
     def uses_duplicates(self) -> bool:
         """True where `remove` takes its ids from `identify`."""
         return self.remove.ids_path is None and "identify" in self.steps
+
+    @property
+    def deletes(self) -> bool:
+        """True where `remove` takes rows out of the input itself instead of writing a dataset without them."""
+        return self.output.mode == "delete"
 
     @property
     def own_embeddings(self) -> bool:

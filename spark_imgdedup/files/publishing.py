@@ -13,7 +13,7 @@ from typing import Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import delta_log, storage
 
 MANIFEST = "_spark_imgdedup.json"
 TEMPORARY = "_temporary"
@@ -35,6 +35,8 @@ def output_path(config: Config) -> str:
     Raises:
         ConfigError: it is not set, overlaps the input, or holds files that this run did not write.
     """
+    if config.deletes:
+        return _table_to_delete_from(config)
     path = config.output.path
     if path is None:
         raise ConfigError("output.path is not set. Name the folder of the new dataset, or leave remove out of steps.")
@@ -52,8 +54,37 @@ def output_path(config: Config) -> str:
         raise ConfigError(
             f"work_dir {config.work_dir} lies within the input; its pictures would be read as images. Choose another."
         )
-    require_own(_target(path, config))
+    if config.output.mode == "replace_where":
+        _require_shared(path, config)
+    else:
+        require_own(_target(path, config))
     return storage.canonical(path)  # a worker's current folder is another one
+
+
+def _table_to_delete_from(config: Config) -> str:
+    path = config.input.paths[0]
+    if not delta_log.is_delta(path, config.input.storage_options):
+        raise ConfigError(
+            f"output.mode: delete needs a Delta table, and {path} is none: it has no {delta_log.LOG}. Correct "
+            "input.path, or set the mode to overwrite, with an output.path."
+        )
+    return storage.canonical(path)
+
+
+def _require_shared(path: str, config: Config) -> None:
+    """Of a table that several runs write to, none is the owner: it has no manifest."""
+    options = config.output.storage_options
+    if read_manifest(path, options) is not None:
+        raise ConfigError(
+            f"output.path {path} holds the dataset of a run with output.mode overwrite, which would write it "
+            "anew whole and take this part away. Choose another table, and write all its parts with replace_where."
+        )
+    files = storage.list_files(path, "", options) if storage.exists(path, options) else []
+    if files and not delta_log.is_delta(path, options):
+        raise ConfigError(
+            f"output.path {path} holds {len(files)} files and is no Delta table, so no part of it can be replaced. "
+            "Name a Delta table or an empty folder."
+        )
 
 
 def _target(path: str, config: Config) -> Target:

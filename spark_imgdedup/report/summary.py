@@ -44,6 +44,7 @@ class Summary:
     bytes_after: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     output: str | None = None
+    versions: tuple[int, int] | None = None  # of a Delta table that rows were deleted from, before and after
     unit: str = "image"  # or vector, where a run starts from those
     breakdowns: Breakdowns = field(default_factory=lambda: Breakdowns(computed_from={}))
 
@@ -79,6 +80,8 @@ class Summary:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.removed.items()) or "nothing"
             yield f"removed      {reasons}" + (f"; {self.cut:,} cut off in damaged shards" if self.cut else "")
             yield f"kept         {self.kept:,} samples in {self.output}"
+        if self.versions is not None:
+            yield f"version      {self.versions[1]}, and {self.versions[0]} before the rows were deleted"
         if self.ids_unmatched:
             yield f"unmatched    {self.ids_unmatched:,} ids to remove are not in the dataset"
         if self.bytes_before and self.bytes_after is not None:
@@ -149,6 +152,7 @@ def summarize(records: Mapping[str, StepRecord]) -> Summary:
         bytes_after=remove.get("bytes_after"),
         seconds={step: record.seconds for step, record in records.items()},
         output=remove.get("output"),
+        versions=(remove["version_before"], remove["version_after"]) if remove.get("deleted") else None,
     )
 
 

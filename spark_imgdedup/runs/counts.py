@@ -103,13 +103,16 @@ def count_clusters(clusters: DataFrame) -> Counts:
     return counts | {"rejected": {reason: int(row["rows"]) for reason, row in sorted(by_reason.items())}}
 
 
-def count_samples(index: DataFrame, ids: DataFrame, match_field: str | None = None) -> Counts:
+def count_samples(
+    index: DataFrame, ids: DataFrame, match_field: str | None = None, *, may_be_gone: bool = False
+) -> Counts:
     """What there is and what the ids name, before anything is removed.
 
     Args:
         index: image_id (and match_id, if that is what ids are), key of every sample; damaged shards have no key.
         ids: Ids as text, in a column image_id; they may repeat.
         match_field: Where match_id comes from, for the error.
+        may_be_gone: Whether an earlier removal may have taken all of them already, which is no error then.
 
     Returns:
         read (samples), n_damaged_shards; of distinct ids ids_given, ids_matched, ids_unmatched; ids_null (rows of the
@@ -139,7 +142,8 @@ def count_samples(index: DataFrame, ids: DataFrame, match_field: str | None = No
     )
     found = {name: int(n or 0) for name, n in row.collect()[0].asDict().items()}
     found["ids_unmatched"] = found["ids_given"] - found["ids_matched"]
-    _require_a_match(found, index, ids, match_field)
+    if not may_be_gone:
+        _require_a_match(found, index, ids, match_field)
     return found
 
 

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import CountsError, ShardError
-from spark_imgdedup.files import publishing, storage
+from spark_imgdedup.files import delta_log, publishing, storage
 from spark_imgdedup.files.copy_plan import plan_copies
 from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
+from spark_imgdedup.runs.deletion import is_deleted
+from spark_imgdedup.runs.delta import table_size
+from spark_imgdedup.runs.part import is_replaced, replace_part
 from spark_imgdedup.stages._vectors import widen_halves
 from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, read_kept_files, remove_images
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
-    from spark_imgdedup.runs.tables import Tables
+    from spark_imgdedup.runs.tables import StepRecord, Tables
 
 Counts = dict[str, Any]
 
@@ -43,6 +46,10 @@ def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config
         _require_unique_keys(samples)
     if config.output.format == "webdataset":
         return _write_tars(tables, samples, removed, config)
+    if config.output.mode == "replace_where":
+        found = replace_part(tables, _kept_rows(samples, removed, config), config)
+        cut = remove_images(samples, removed).count() - found["written"]
+        return {"cut": cut, "bytes_before": _input_bytes(config, tables.spark), **found}
     return _write_rows(samples, removed, config)
 
 
@@ -64,7 +71,7 @@ def _write_tars(tables: Tables, samples: DataFrame, removed: DataFrame, config: 
     return {
         "written": sum(row["n_samples"] for row in rows),
         "cut": sum(row["n_cut"] for row in rows),
-        "bytes_before": _input_bytes(config),
+        "bytes_before": _input_bytes(config, tables.spark),
         "bytes_after": sum(row["n_bytes"] for row in rows),
         "files": len(rows),
     }
@@ -72,13 +79,13 @@ def _write_tars(tables: Tables, samples: DataFrame, removed: DataFrame, config: 
 
 def _write_rows(samples: DataFrame, removed: DataFrame, config: Config) -> Counts:
     path, options = publishing.output_path(config), config.output.storage_options
-    publishing.begin(path, config)
     spark = samples.sparkSession
+    publishing.begin(path, config)
     rows = _kept_rows(samples, removed, config)
     if config.output.format == "delta":  # its log publishes
         rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(storage.spark_path(path))
         written = spark.read.format("delta").load(storage.spark_path(path)).count()
-        files = storage.list_files(path, ".parquet", options)
+        n_bytes, n_files = table_size(spark, path)
         publishing.publish_files(path, {}, config)
     else:
         temporary = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)
@@ -86,14 +93,22 @@ def _write_rows(samples: DataFrame, removed: DataFrame, config: Config) -> Count
         written = spark.read.parquet(storage.spark_path(temporary)).count()
         files = storage.list_files(temporary, ".parquet", options)
         publishing.publish_files(path, {posixpath.basename(file.url): file.url for file in files}, config)
+        n_bytes, n_files = sum(file.n_bytes for file in files), len(files)
     expected = remove_images(samples, removed).count()
     return {
         "written": written,
         "cut": expected - written,
-        "bytes_before": _input_bytes(config),
-        "bytes_after": sum(file.n_bytes for file in files),
-        "files": len(files),
+        "bytes_before": _input_bytes(config, spark),
+        "bytes_after": n_bytes,
+        "files": n_files,
     }
+
+
+def is_written(record: StepRecord, config: Config) -> bool:
+    """True where the output of a finished `remove` is still there."""
+    if config.deletes:
+        return is_deleted(record, config)
+    return is_replaced(record, config) if config.output.mode == "replace_where" else publishing.is_published(config)
 
 
 def _kept_rows(samples: DataFrame, removed: DataFrame, config: Config) -> DataFrame:
@@ -116,9 +131,11 @@ def _require_unique_keys(samples: DataFrame) -> None:
         )
 
 
-def _input_bytes(config: Config) -> int:
+def _input_bytes(config: Config, spark: SparkSession) -> int:
     if config.input.format == "webdataset":
         return total_bytes(list_shards(config.input))
+    if config.input.format == "table" and delta_log.is_delta(config.input.paths[0], config.input.storage_options):
+        return table_size(spark, config.input.paths[0])[0]
     suffixes = tuple(IMAGE_SUFFIXES) if config.input.format == "images" else (".parquet",)
     files = [file for path in config.input.paths for file in storage.list_files(path, "", config.input.storage_options)]
     return sum(file.n_bytes for file in files if file.url.lower().endswith(suffixes))

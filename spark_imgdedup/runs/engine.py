@@ -10,11 +10,11 @@ from typing import Any
 from spark_imgdedup import __version__
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files.publishing import is_published
 from spark_imgdedup.runs import counts
+from spark_imgdedup.runs.dataset import is_written
 from spark_imgdedup.runs.progress import progress_lines
 from spark_imgdedup.runs.resume import fingerprint, steps_before
-from spark_imgdedup.runs.sources import steps_used
+from spark_imgdedup.runs.sources import built_on
 from spark_imgdedup.runs.tables import StepRecord, Tables, tables_of
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ def run_step(name: str, step: Step, tables: Tables, planned: Sequence[str], *, f
         force: Run it although nothing has changed.
     """
     config = tables.config
-    built_on = _built_on(name, tables, config)
-    mark = fingerprint(name, config, built_on)
+    read = built_on(name, tables, config)
+    mark = fingerprint(name, config, read)
     earlier = tables.record(name)
-    if not force and earlier is not None and earlier.fingerprint == mark and _is_complete(name, tables, config):
+    if not force and earlier is not None and earlier.fingerprint == mark and _is_complete(earlier, tables, config):
         log.info(
             "%s: unchanged since the last run, skipped (%s; --force runs it again)", name, counts.in_words(earlier)
         )
@@ -49,16 +49,9 @@ def run_step(name: str, step: Step, tables: Tables, planned: Sequence[str], *, f
     start = time.monotonic()
     with progress_lines(spark, name, summary):
         found = step(tables, config)
-    record = StepRecord(name, mark, round(time.monotonic() - start, 3), found, built_on, __version__)
+    record = StepRecord(name, mark, round(time.monotonic() - start, 3), found, read, __version__)
     tables.finish(record)
     log.info("%s: %s", name, counts.in_words(record))
-
-
-def _built_on(name: str, tables: Tables, config: Config) -> dict[str, str]:
-    """The fingerprints of the tables that a step is going to read."""
-    before = [*steps_before(name, config), *steps_used(name, tables, config)]
-    records = {step: tables.record(step) for step in before}
-    return {step: record.fingerprint for step, record in records.items() if record is not None}
 
 
 def _warn_of_older(name: str, tables: Tables, config: Config, planned: Sequence[str]) -> None:
@@ -78,6 +71,6 @@ def _warn_of_older(name: str, tables: Tables, config: Config, planned: Sequence[
                 )
 
 
-def _is_complete(name: str, tables: Tables, config: Config) -> bool:
-    is_there = all(tables.exists(table) for table in tables_of(name, config))
-    return is_there and (name != "remove" or is_published(config))
+def _is_complete(record: StepRecord, tables: Tables, config: Config) -> bool:
+    is_there = all(tables.exists(table) for table in tables_of(record.step, config))
+    return is_there and (record.step != "remove" or is_written(record, config))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import delta_log, storage
 from spark_imgdedup.files.shards import list_shards
 
 # Raised when a step's result changes for the same settings: tables of an older version are then made again.
@@ -100,17 +100,33 @@ def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
     if step == "embed" and (path := _weights_path(config.embed.model)):
         yield from _files([path])
     if step in ("score", "cluster") and config.cluster.embeddings_path is not None:
-        yield from _files([config.cluster.embeddings_path])
+        yield from _table_files([config.cluster.embeddings_path], config)
     if step == "score":
         yield from _files(config.score.heads.values())
     if step == "remove":
-        yield from _files(config.remove.paths)
+        yield from _table_files(config.remove.paths, config)
 
 
 def _dataset_files(config: Config) -> Iterable[FileStamp]:
     if config.input.format == "webdataset":
         return ((shard.name, shard.n_bytes, shard.stamp) for shard in list_shards(config.input))
-    return _files(config.input.paths, config.input.storage_options)
+    if config.input.format == "images":
+        return _files(config.input.paths, config.input.storage_options)
+    return _table_files(config.input.paths, config, config.input.storage_options)
+
+
+def _table_files(paths: Iterable[str], config: Config, options: Mapping[str, Any] | None = None) -> Iterable[FileStamp]:
+    """Of a Delta table the commit that gave it its rows: its folder holds the files of older versions too.
+
+    What a run has deleted from its own input is no news to it.
+    """
+    for path in paths:
+        if delta_log.is_delta(path, options):
+            work_dir = config.work_dir if config.deletes else None
+            commit = delta_log.trace(path, options, work_dir=work_dir).origin.file
+            yield commit.url, commit.n_bytes, commit.stamp
+        else:
+            yield from _files([path], options)
 
 
 def _files(paths: Iterable[str], options: Mapping[str, Any] | None = None) -> Iterable[FileStamp]:

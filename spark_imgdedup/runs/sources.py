@@ -10,7 +10,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.runs.counts import count_images
 from spark_imgdedup.runs.metadata import require_metadata
-from spark_imgdedup.runs.resume import fingerprint, hash_names
+from spark_imgdedup.runs.resume import fingerprint, hash_names, steps_before
 from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
 from spark_imgdedup.stages._columns import id_as_text
 from spark_imgdedup.stages.embed import embed_images, embed_shards
@@ -30,6 +30,13 @@ def steps_used(step: str, tables: Tables, config: Config) -> list[str]:
     if step == "remove":
         return ["embed"] if has_index(tables, config) else ["hashes"] if _is_hashed(tables, config) else []
     return ["embed"] if step == "detect" and has_hashes(tables, config) else []
+
+
+def built_on(step: str, tables: Tables, config: Config) -> dict[str, str]:
+    """The fingerprints of the tables that a step is going to read."""
+    before = [*steps_before(step, config), *steps_used(step, tables, config)]
+    records = {name: tables.record(name) for name in before}
+    return {name: record.fingerprint for name, record in records.items() if record is not None}
 
 
 def has_index(tables: Tables, config: Config) -> bool:
@@ -125,7 +132,20 @@ def sample_index(tables: Tables, config: Config) -> DataFrame:
         else:
             samples = index.where(schemas.IS_SAMPLE).select("image_id", "match_id")
             known = known.join(samples, "image_id", "left")
-    return _mark_rejected(known, tables, config) if config.uses_scores and config.own_embeddings else known
+    return _mark_filtered(known, tables, config) if config.uses_scores and config.own_embeddings else known
+
+
+def mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFrame:
+    """An index of the input with what the steps before know of its samples: which are unreadable, which filtered.
+
+    Raises:
+        SchemaError: the scores are of another input, so nobody knows what a filter rejects in this one.
+    """
+    known = _known_samples(tables, config)
+    if known is not None:
+        reasons = known.where(schemas.IS_SAMPLE).select("image_id", "rejected_because")
+        index = index.drop("rejected_because").join(reasons, "image_id", "left").select(*index.columns)
+    return _mark_filtered(index, tables, config) if config.uses_scores and config.own_embeddings else index
 
 
 def _known_samples(tables: Tables, config: Config) -> DataFrame | None:
@@ -142,7 +162,7 @@ def _known_samples(tables: Tables, config: Config) -> DataFrame | None:
     return None
 
 
-def _mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFrame:
+def _mark_filtered(index: DataFrame, tables: Tables, config: Config) -> DataFrame:
     """The index, with what a filter rejects among the user's own embeddings marked in it."""
     from pyspark.sql import functions as F
 

@@ -24,10 +24,11 @@ INDEX = f"{schemas.SAMPLE}, rejected_because string"
 ROW_BYTES = 256
 
 
-def index_images(spark: SparkSession, config: Config) -> DataFrame:
+def index_images(spark: SparkSession, config: Config, *, version: int | None = None) -> DataFrame:
     """image_id, shard, key, rejected_because of every sample; no image is read, and of tars only headers and json.
 
-    With `remove.match_field` also match_id: the value of that field as text, by which `remove` finds the sample.
+    With `remove.match_field` also match_id: the value of that field as text, by which `remove` finds the sample. A
+    Delta table is read at `version`.
 
     Raises:
         ConfigError: nothing is found at input.path.
@@ -36,7 +37,7 @@ def index_images(spark: SparkSession, config: Config) -> DataFrame:
     if config.input.format == "images":
         return read_images(spark, config).select(*schemas.column_names(INDEX))
     if config.input.format == "table":  # which need not have images: video clips are removed from tables too
-        return _index_table(open_table(spark, config.input.paths), config)
+        return _index_table(open_table(spark, config.input.paths, version=version), config)
     field = config.remove.match_field
     fields: dict[str, JsonType] = {} if field is None else {field: "string"}
     settings = config.input.model_copy(update={"json_fields": fields})

@@ -27,8 +27,8 @@ _UUID_KEY = "is_uuid"
 _UUID_DIGITS = "^(.{8})(.{4})(.{4})(.{4})(.{12})$"
 
 
-def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:
-    """Parquet or Delta (told by its log) at one or more paths.
+def open_table(spark: SparkSession, paths: tuple[str, ...], *, version: int | None = None) -> DataFrame:
+    """Parquet or Delta (told by its log, and at a version of it) at one or more paths.
 
     Parquet's UUIDs are text, and lists of its float16 array<binary>, which `_vectors` reads: Spark knows neither.
 
@@ -41,7 +41,7 @@ def open_table(spark: SparkSession, paths: tuple[str, ...]) -> DataFrame:
             raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
     deltas = [storage.exists(storage.join(path, "_delta_log")) for path in paths]
     if all(deltas) and len(paths) == 1:
-        return _open_delta(spark, paths[0])
+        return _open_delta(spark, paths[0], version)
     if any(deltas):
         raise ConfigError(f"{', '.join(paths)}: several paths must all be Parquet; give one Delta table at a time.")
     tables = [_open_parquet(spark, path) for path in paths]
@@ -59,9 +59,11 @@ def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
     return _spell_uuids(reader.parquet(storage.spark_path(path)))
 
 
-def _open_delta(spark: SparkSession, path: str) -> DataFrame:
+def _open_delta(spark: SparkSession, path: str, version: int | None) -> DataFrame:
+    reader = spark.read.format("delta")
+    reader = reader if version is None else reader.option("versionAsOf", version)
     try:
-        table = spark.read.format("delta").load(storage.spark_path(path))
+        table = reader.load(storage.spark_path(path))
         _ = table.schema  # Spark Connect looks for the format only when it is asked for something
         return table
     except Exception as error:

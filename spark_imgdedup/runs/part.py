@@ -1,0 +1,77 @@
+"""output.mode replace_where: the rows that a condition names are replaced, in a Delta table of many writers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import delta_log, storage
+from spark_imgdedup.files.publishing import output_path
+from spark_imgdedup.runs.delta import errors_in_one_line, find_commit
+from spark_imgdedup.runs.resume import fingerprint
+from spark_imgdedup.runs.sources import built_on
+from spark_imgdedup.runs.tables import StepRecord, Tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+Counts = dict[str, Any]
+
+
+def replace_part(tables: Tables, rows: DataFrame, config: Config) -> Counts:
+    """Put rows in place of those of output.path that output.replace_where names; the table's schema stays as it is.
+
+    Returns:
+        written, bytes_after, files: of this part; version_before, version_after of the table.
+
+    Raises:
+        SchemaError: the rows have a column that the table lacks, or of another type.
+        TableError: a row is not one that output.replace_where names, or Delta refuses for another reason.
+    """
+    path, options = output_path(config), config.output.storage_options
+    where, target = str(config.output.replace_where), storage.spark_path(path)
+    mark = fingerprint("remove", config, built_on("remove", tables, config))
+    with errors_in_one_line(path):
+        if not delta_log.is_delta(path, options):
+            # Delta holds no row against the condition while it makes a table.
+            rows.limit(0).write.format("delta").save(target)
+        _require_columns(rows.schema, tables.spark.read.format("delta").load(target).schema, path)
+        before = delta_log.trace(path, options).version
+        writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", where)
+        # Said here, or a session in which schemas grow by themselves would change the table's.
+        writer = writer.option("mergeSchema", "false")
+        writer.option("userMetadata", delta_log.mark_for(config.work_dir, mark)).save(target)
+    commit = find_commit(config, path, before, mark)
+    return {
+        "written": commit.metrics["numOutputRows"],
+        "bytes_after": commit.metrics["numOutputBytes"],
+        "files": commit.metrics["numFiles"],
+        "version_before": commit.read_version,
+        "version_after": commit.version,
+    }
+
+
+def is_replaced(record: StepRecord, config: Config) -> bool:
+    """True where the table still knows of the commit of this removal, or is so much older that its log forgot it."""
+    path, options, version = config.output.path, config.output.storage_options, record.counts.get("version_after")
+    if path is None or version is None or not delta_log.is_delta(path, options):
+        return False
+    known = list(delta_log.commits_since(path, version - 1, options))
+    ours = next((commit for commit in known if commit.version == version), None)
+    return bool(known) if ours is None else ours.mark(config.work_dir) == record.fingerprint
+
+
+def _require_columns(given: StructType, there: StructType, path: str) -> None:
+    kinds = {field.name.lower(): field.dataType.simpleString() for field in there}  # as Spark compares names
+    wrong = [
+        f"{field.name} {field.dataType.simpleString()} ({kinds.get(field.name.lower(), 'not there')})"
+        for field in given
+        if kinds.get(field.name.lower()) != field.dataType.simpleString()
+    ]
+    if wrong:
+        raise SchemaError(
+            f"{path}: the rows to write have columns that the table has not: {', '.join(wrong)}. Its schema is never "
+            "changed: add or change them with ALTER TABLE, or name another table. Nothing was changed."
+        )
