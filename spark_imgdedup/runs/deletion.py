@@ -56,7 +56,8 @@ def require_same_rows(tables: Tables, config: Config) -> delta_log.Trace:
         if now != record.built_on or fingerprint(step, config, now) != record.fingerprint:
             raise TableError(
                 f"{config.input.paths[0]}, version {trace_input(config).version}: the tables of {step} were made from "
-                "other rows or with other settings, so nothing was deleted by them. Take all steps: spark-imgdedup run --config …"
+                "other rows or with other settings, so nothing was deleted by them. "
+                "Take all steps: spark-imgdedup run --config …"
             )
         waiting += now
     return trace_input(config)

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from deltalake import DeltaTable
 
-pytestmark = pytest.mark.slow
-
 SHARDS = Path(__file__).parents[2] / "examples" / "shards"
 
 

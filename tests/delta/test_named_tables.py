@@ -6,11 +6,7 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from tests.tars import jpeg, make_tar
-
-pytestmark = pytest.mark.slow
 
 RUN = """
 import json, sys
