@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
 # Not an option of MERGE, so it must be set for the session.
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-# Delta's name of an error, and what the user can do.
+# Delta's name of an error, and what the user can do. Delta names several where one is the cause of another: the first
+# of these counts.
 _REMEDIES = {
-    "DELTA_REPLACE_WHERE_MISMATCH": "Correct output.replace_where, or leave out the rows that it does not hold for.",
+    "DELTA_MISSING_NOT_NULL_COLUMN_VALUE": "Give the column a value in each row, or drop the constraint.",
+    "DELTA_NOT_NULL_CONSTRAINT_VIOLATED": "Give the column a value in each row, or drop the constraint.",
+    "DELTA_REPLACE_WHERE_MISMATCH": "Correct output.replace_where, the rows, or the constraint of the table named here.",
     "DELTA_FAILED_RECOGNIZE_PREDICATE": "Correct output.replace_where: it is what stands after WHERE in SQL.",
     "UNRESOLVED_COLUMN": "Correct output.replace_where, or add the column to the table.",
-    "DELTA_NOT_NULL_CONSTRAINT_VIOLATED": "Give the column a value in each row, or drop the constraint.",
     "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "Correct the rows, or drop the constraint.",
     "DELTA_CANNOT_MODIFY_APPEND_ONLY": "Set the table's property delta.appendOnly to false to allow it.",
     "DELTA_CONCURRENT": "Somebody else wrote to the table at that moment: run again.",
@@ -72,7 +75,9 @@ def errors_in_one_line(path: str) -> Iterator[None]:
     except Exception as error:  # of Spark, Spark Connect or Py4J
         text = str(error)
         names = re.findall(r"\[(DELTA_\w+|UNRESOLVED_COLUMN)", text)
-        remedy = next((_REMEDIES[key] for name in names for key in _REMEDIES if name.startswith(key)), None)
+        remedy = next(
+            (words for key, words in _REMEDIES.items() if any(map(methodcaller("startswith", key), names))), None
+        )
         if remedy is None:
             raise
         said = " ".join(text[text.index(f"[{names[0]}") :].partition(" SQLSTATE")[0].split())[:300].rstrip(".")
