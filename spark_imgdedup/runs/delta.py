@@ -22,7 +22,7 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _REMEDIES = {
     "DELTA_MISSING_NOT_NULL_COLUMN_VALUE": "Give the column a value in each row, or drop the constraint.",
     "DELTA_NOT_NULL_CONSTRAINT_VIOLATED": "Give the column a value in each row, or drop the constraint.",
-    "DELTA_REPLACE_WHERE_MISMATCH": "Correct output.replace_where, the rows, or the constraint of the table named here.",
+    "DELTA_REPLACE_WHERE_MISMATCH": "Correct output.replace_where, the rows, or the constraint that is named here.",
     "DELTA_FAILED_RECOGNIZE_PREDICATE": "Correct output.replace_where: it is what stands after WHERE in SQL.",
     "UNRESOLVED_COLUMN": "Correct output.replace_where, or add the column to the table.",
     "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "Correct the rows, or drop the constraint.",

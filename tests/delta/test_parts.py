@@ -109,7 +109,7 @@ def test_a_constraint_of_the_table_holds_for_what_is_written(spark, tmp_path):
     out = f"delta.`{tmp_path / 'out'}`"
     spark.sql(f"CREATE TABLE {out} (image_id STRING, image BINARY, date STRING, licence STRING NOT NULL) USING delta")
 
-    with pytest.raises(TableError, match="DELTA_MISSING_NOT_NULL_COLUMN_VALUE.*Give the column"):
+    with pytest.raises(TableError, match=r"DELTA_MISSING_NOT_NULL_COLUMN_VALUE.*Give the column"):
         run(part(tmp_path, "d1"), spark)
 
     spark.sql(f"ALTER TABLE {out} ALTER COLUMN licence DROP NOT NULL")

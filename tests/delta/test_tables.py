@@ -1,4 +1,4 @@
-"""The tables of a run as Delta: the rows that Parquet has, a version for each rewrite, the old one until the new is there."""
+"""The tables of a run as Delta: the rows that Parquet has, a version for each rewrite, the old one until then."""
 
 from __future__ import annotations
 
