@@ -10,8 +10,10 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyspark
 import pytest
+from deltalake import write_deltalake
 from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
@@ -62,6 +64,21 @@ def test_what_a_run_needs_is_found_by_a_spark_worker_and_in_the_places_it_names(
     assert re.fullmatch(r"2 tars, 0\.0 MiB", found["input.path"].found)
     assert found["work_dir"].found == f"{tmp_path} can be written"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_that_rows_are_deleted_from_must_be_delta_and_writable(tmp_path):
+    settings = {"input": {"path": str(tmp_path / "t"), "format": "table"}, "output": {"mode": "delete"}}
+    write_deltalake(str(tmp_path / "t"), pa.table({"image_id": ["a"]}))
+    before = sorted(tmp_path.rglob("*"))
+
+    found = examine(settings)["input.path (delete)"]
+
+    assert found.is_ok
+    assert found.found.endswith("t/_delta_log can be written")
+    assert sorted(tmp_path.rglob("*")) == before
+
+    (tmp_path / "t" / "_delta_log").rename(tmp_path / "log")
+    assert "delete needs a Delta table" in examine(settings)["input.path (delete)"].found
 
 
 def test_a_schema_that_is_not_there_is_found(spark, dataset):

@@ -46,7 +46,7 @@ def _scores_pixels(config: Config) -> bool:
 
 
 def _starts_delta(config: Config) -> bool:
-    return "delta" in (config.table.format, config.output.format) and starts_java(config)
+    return (config.deletes or "delta" in (config.table.format, config.output.format)) and starts_java(config)
 
 
 LIBRARIES = (

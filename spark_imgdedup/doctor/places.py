@@ -13,6 +13,8 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.config.values import HIDDEN
 from spark_imgdedup.doctor.check import Check, in_one_line
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.delta_log import LOG
+from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.files.shards import list_shards, total_bytes
 from spark_imgdedup.runs.tables import Tables
 
@@ -34,7 +36,10 @@ def check_places(config: Config, spark: SparkSession | None) -> Iterator[Check]:
             yield _try(name, "read by the run", "list", partial(_listed, path), {})
     if config.input.path is not None or config.own_embeddings or "work_dir" in config.model_fields_set:
         yield _try("work_dir", "tables, records, report", "write", lambda: _written(config.work_dir, {}), {})
-    if config.output.path is not None:
+    if config.deletes and config.input.path is not None:
+        options = config.input.storage_options
+        yield _try("input.path (delete)", "rows are deleted from it", "write", lambda: _deletable(config), options)
+    elif config.output.path is not None:
         attempt = partial(_written, config.output.path, config.output.storage_options)
         yield _try("output.path", "the new dataset", "write", attempt, config.output.storage_options)
     if config.tables.schema_name is not None and spark is not None:
@@ -79,6 +84,10 @@ def _written(path: str, options: Mapping[str, Any]) -> str:
     finally:
         storage.delete(file, options)
     return f"{folder} can be written"
+
+
+def _deletable(config: Config) -> str:
+    return _written(storage.join(output_path(config), LOG), config.input.storage_options)
 
 
 def _named_tables(config: Config, spark: SparkSession) -> str:

@@ -1,4 +1,4 @@
-"""docs/guide-delta.md, run from top to bottom: its files, commands, SQL and Python, below a folder in place of /data."""
+"""docs/guide-delta.md, run from top to bottom: files, commands, SQL and Python, below a folder in place of /data."""
 
 from __future__ import annotations
 
