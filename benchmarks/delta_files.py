@@ -11,11 +11,13 @@ import argparse
 import json
 import tempfile
 import time
+from pathlib import Path
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.runs.session import get_session
 
 CLUSTERS, PARTS = 1000, 16
+RESULTS = Path(__file__).parent / "results"
 
 
 def main():
@@ -33,6 +35,7 @@ def main():
         "rand(1) as cosine_dist_to_cent",
         "cast(null as string) as rejected_because",
     )
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("as written", "ZORDER BY", "CLUSTER BY"):
             path = f"{folder}/{name.replace(' ', '-')}"
@@ -47,9 +50,12 @@ def main():
             table = spark.read.format("delta").load(path)
             opened = [len(table.where(f"cluster_id = {each}").inputFiles()) for each in range(0, CLUSTERS, 100)]
             detail = spark.sql(f"DESCRIBE DETAIL delta.`{path}`").first()
-            found = {"layout": name, "files": detail["numFiles"], "mb": round(detail["sizeInBytes"] / 1e6, 1)}
-            print(json.dumps(found | {"opened_for_one_cluster": opened, "optimize_s": round(took, 1)}), flush=True)
+            row = {"layout": name, "files": detail["numFiles"], "mb": round(detail["sizeInBytes"] / 1e6, 1)}
+            found.append(row | {"opened_for_one_cluster": opened, "optimize_s": round(took, 1)})
+            print(json.dumps(found[-1]), flush=True)
     spark.stop()
+    result = {"rows": arguments.rows, "clusters": CLUSTERS, "layouts": found}
+    (RESULTS / "delta_files.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
