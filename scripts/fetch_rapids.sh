@@ -35,12 +35,12 @@ check() {
 }
 
 fetch() {
-  local python=${PYTHON:-.venv/bin/python} temporary ivy
+  local python=${PYTHON:-.venv/bin/python} ivy
   [[ -n ${PYTHON:-} || -x $python ]] || python=python3
   ivy=$("$python" -c 'import pathlib, pyspark; print(next(pathlib.Path(pyspark.__file__).parent.glob("jars/ivy-*.jar")))' \
     2>/dev/null) || fail "$python has no pyspark, which brings Ivy. Name one that has: PYTHON=path/to/python."
   temporary=$(mktemp -d "$folder/.fetch-XXXXXX")
-  trap 'rm -rf "$temporary"' EXIT
+  trap 'rm -rf "$temporary"' EXIT # not a local variable: it is read after the function has ended
   # usepoms: the parent of the jar's POM is not published, and Ivy (as Maven, and spark.jars.packages) stops at it.
   cat >"$temporary/settings.xml" <<XML
 <ivysettings>
@@ -51,7 +51,8 @@ XML
   echo "fetching $name (1 GB) from Maven Central into $folder" >&2
   java -jar "$ivy" -warn -settings "$temporary/settings.xml" -cache "$temporary/ivy" \
     -dependency com.nvidia rapids-4-spark_2.13 "$version" -notransitive \
-    -retrieve "$temporary/[artifact]-[revision].[ext]" >&2 || fail "$name could not be fetched; Ivy says why above."
+    -retrieve "$temporary/[artifact]-[revision].[ext]" >"$temporary/log" 2>&1 ||
+    fail "$name could not be fetched: $(tr -s '.\n' ' ' <"$temporary/log" | tail -c 2000)"
   check "$temporary/$name"
   mv "$temporary/$name" "$jar"
 }
