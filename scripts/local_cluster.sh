@@ -13,6 +13,7 @@
 # Environment, with defaults:
 #   PYTHON=.venv/bin/python, else python3    the Python whose pyspark is started; SPARK_HOME names a Spark instead
 #   N_WORKERS=2  WORKER_CORES=1  WORKER_MEMORY=2g
+#   WORKER_OPTIONS=                          Java options of each worker, such as those that give it GPUs
 #   MASTER_PORT=0  MASTER_UI_PORT=0          0: a free one
 #   START_SECONDS=90                         how long to wait for the workers
 set -euo pipefail
@@ -72,7 +73,7 @@ launch() {
   # Which Python and which modules an executor uses is the application's business, not inherited from this shell.
   env -u PYTHONPATH -u PYTHONHOME -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON -u SPARK_MASTER_OPTS -u SPARK_WORKER_OPTS \
     SPARK_CONF_DIR="$folder/conf" SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m \
-    SPARK_DAEMON_JAVA_OPTS="$mark -Dspark.master.rest.enabled=false" \
+    SPARK_DAEMON_JAVA_OPTS="$mark -Dspark.master.rest.enabled=false" ${WORKER_OPTIONS:+SPARK_WORKER_OPTS="$WORKER_OPTIONS"} \
     nohup "$SPARK_HOME/bin/spark-class" "$@" >"$folder/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$folder/$name.pid"
 }
