@@ -43,9 +43,20 @@ def in_words(reason):
     return {next((words for pattern, words in REASONS if re.search(pattern, part)), part) for part in reason.split("; ")}
 
 
+def everywhere(verdicts):
+    """The operators that every step has on the GPU."""
+    return set.intersection(*(of(verdicts, flow, step, "gpu") for flow, step in ROWS.values()))
+
+
 def table_of(verdicts):
-    """The guide's table."""
-    lines = ["| step | would run on the GPU | stays on the CPU, and why |", "|---|---|---|"]
+    """The guide's table, and the line before it."""
+    common = everywhere(verdicts)
+    lines = [
+        f"Every step: {names(common)}.",
+        "",
+        "| step | besides, on the GPU | stays on the CPU, and why |",
+        "|---|---|---|",
+    ]
     for row, (flow, step) in ROWS.items():
         stays = {}
         for operator, verdict, reason in verdicts[flow][step]:
@@ -53,12 +64,17 @@ def table_of(verdicts):
                 words = in_words(reason) if verdict == "cpu" else {"transfer"}
                 stays.setdefault(operator, set()).update(words)
         why = "; ".join(
-            f"{short(operator)}: {', '.join(sorted(words - {'inner'} or words))}"
+            f"{short(operator)} ({', '.join(sorted(words - {'inner'} or words))})"
             for operator, words in sorted(stays.items())
         )
-        there = ", ".join(short(operator) for operator in sorted(of(verdicts, flow, step, "gpu")))
-        lines.append(f"| {row} | {there} | {why or 'nothing'} |")
+        there = names(of(verdicts, flow, step, "gpu") - common)
+        lines.append(f"| {row} | {there or '-'} | {why or 'nothing'} |")
     return "\n".join(lines)
+
+
+def names(operators):
+    # How rows are spread is said with the exchange that does it.
+    return ", ".join(short(name) for name in sorted(operators) if not name.endswith("Partitioning"))
 
 
 def short(operator):

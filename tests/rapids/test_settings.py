@@ -8,8 +8,8 @@ import zipfile
 from tests.rapids.conftest import ROOT
 from tests.rapids.explain import properties
 
-# The plugin's class for the Spark of our locks.
-CONF = re.compile(r"spark413/com/nvidia/spark/rapids/RapidsConf\$?\.class")
+# The classes of its settings, for the Spark of our locks and for every Spark.
+CONF = re.compile(r"(spark413|spark-shared)/com/nvidia/spark/rapids/(python/)?(RapidsConf|PythonConfEntries)\$?\.class")
 
 
 def known_settings(jar):
