@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_serializer, field_validator, 
 from spark_imgdedup.config.catalog import TablesConfig
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
+from spark_imgdedup.config.gpu_profile import GpuProfileConfig
 from spark_imgdedup.config.output import OutputConfig
 from spark_imgdedup.config.output import problems as output_problems
 from spark_imgdedup.config.ranking import problems as ranking_problems
@@ -55,6 +56,7 @@ class Config(Section):
     identify: IdentifyConfig = IdentifyConfig()
     remove: RemoveConfig = RemoveConfig()
     output: OutputConfig = OutputConfig()
+    gpu_profile: GpuProfileConfig = GpuProfileConfig()
     spark: dict[str, str] = Field(
         {},
         repr=False,

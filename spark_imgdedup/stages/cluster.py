@@ -26,6 +26,7 @@ from spark_imgdedup.kernels.kmeans import (
 )
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 from spark_imgdedup.stages._carried import carried, carried_fields, plain_names, with_fields
+from spark_imgdedup.stages._profile import gpu_profile
 from spark_imgdedup.stages._vectors import (
     VectorColumn,
     mark_vectors,
@@ -101,6 +102,7 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
     n_sample = _size_of_sample(population, n_clusters, config)
     log.info("cluster: training %d centroids on %d of %d rows", n_clusters, n_sample, population.n_rows)
     sample = _draw(embeddings, population, n_sample, config)
+    profile = gpu_profile(df.sparkSession, config)
     column, settings = population.column, config.cluster
 
     def train(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -120,7 +122,7 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
                 [numbers, VectorColumn("float32").encode(centroids)], names=["cluster_id", "centroid"]
             )
 
-    rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS).collect())
+    rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS, profile=profile).collect())
     return np.frombuffer(b"".join(row.centroid for row in rows), "<f4").reshape(-1, population.dim)
 
 
@@ -160,7 +162,9 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
         return (pa.RecordBatch.from_arrays(arrays, names=names) for arrays in made)
 
     plain = embeddings.toDF("id", "embedding", *plain_names(config).values())
-    return mark_vectors(plain.mapInArrow(assign, schema), "embedding", written)
+    return mark_vectors(
+        plain.mapInArrow(assign, schema, profile=gpu_profile(df.sparkSession, config)), "embedding", written
+    )
 
 
 def _assign(batch: pa.RecordBatch, centroids: Centroids, stored: VectorColumn, written: VectorColumn) -> list[pa.Array]:

@@ -20,6 +20,7 @@ from spark_imgdedup.models import EncoderSettings, cached_encoder
 from spark_imgdedup.models.scorers import cached_pixel_scorer, pixel_scorer_name
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, StreamSettings, embed_stream
 from spark_imgdedup.stages._columns import field_arrays, field_columns, quoted
+from spark_imgdedup.stages._profile import gpu_profile
 from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.read import iter_images, map_shards
 
@@ -58,7 +59,8 @@ def embed_shards(spark: SparkSession, config: Config, *, with_model: bool = True
         return result.batches(_embed(records, config, with_model=with_model))
 
     columns = f"{schemas.SAMPLE}, {result.schema}{field_columns(result.fields)}"
-    return result.marked(map_shards(spark, list_shards(config.input), work, columns))
+    profile = gpu_profile(spark, config) if with_model else None
+    return result.marked(map_shards(spark, list_shards(config.input), work, columns, profile))
 
 
 def embed_images(df: DataFrame, config: Config, *, with_model: bool = True) -> DataFrame:

@@ -35,6 +35,7 @@ from spark_imgdedup.stages._columns import field_arrays, field_columns, id_as_te
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import Column, DataFrame, SparkSession
 
 # Beyond this many shards a task takes several, so that Spark's scheduler stays out of the way.
@@ -67,7 +68,9 @@ def read_images(spark: SparkSession, config: Config) -> DataFrame:
     return map_shards(spark, list_shards(config.input), read, schemas.IMAGES + field_columns(fields))
 
 
-def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema: str) -> DataFrame:
+def map_shards(
+    spark: SparkSession, shards: list[Shard], work: ShardWork, schema: str, profile: ResourceProfile | None = None
+) -> DataFrame:
     """`work` applied to every shard, in tasks of their own; rows of its batches.
 
     A range of one row a partition gives each shard a task: a shuffle would put two on one core and none on another.
@@ -78,7 +81,7 @@ def map_shards(spark: SparkSession, shards: list[Shard], work: ShardWork, schema
         numbers = [number for batch in rows for number in batch.column(0).to_pylist()]
         return work(shard for number in numbers for shard in groups[number])
 
-    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema)
+    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema, profile=profile)
 
 
 def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:

@@ -9,7 +9,9 @@ from itertools import pairwise
 
 import pytest
 
+from tests.cluster.results import events_of
 from tests.cluster.submitting import LIMIT_SECONDS, ROOT, SPARK_HOME, Cluster, script, submit_environment
+from tests.rapids.explain import properties
 
 N_GPUS = 2
 CONF = ROOT / "conf/spark-gpu.conf"
@@ -37,7 +39,7 @@ def gpu_cluster(tmp_path_factory):
     assert stopped.returncode == 0, stopped.stderr
 
 
-def submit(cluster, **settings):
+def submit(cluster, *words, settings):
     named = {
         "spark.ui.enabled": "false",
         "spark.pyspark.python": sys.executable,
@@ -49,9 +51,9 @@ def submit(cluster, **settings):
     }
     return subprocess.run(
         [
-            *(str(SPARK_HOME / "bin/spark-submit"), "--master", cluster.url, "--properties-file", str(CONF)),
+            *(str(SPARK_HOME / "bin/spark-submit"), "--master", cluster.url),
             *(word for name, value in named.items() for word in ("--conf", f"{name}={value}")),
-            str(ROOT / "tests/cluster/gpu_job.py"),
+            *(str(ROOT / "tests/cluster/gpu_job.py"), *map(str, words)),
         ],
         env={**submit_environment(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -63,7 +65,7 @@ def submit(cluster, **settings):
 
 @pytest.fixture(scope="module")
 def tasks(gpu_cluster):
-    done = submit(gpu_cluster)
+    done = submit(gpu_cluster, settings=properties(CONF))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -97,3 +99,42 @@ def test_a_task_takes_the_gpu_it_was_given_or_says_why_it_cannot(tasks):
         else:
             assert task["auto"] == "cpu"
             assert f"Spark assigned GPU '{address}' to this task, but CUDA sees" in task["gpu"]
+
+
+@pytest.fixture(scope="module")
+def profiled(gpu_cluster, tmp_path_factory):
+    """What tasks with `gpu_profile` were given, and the events of an application whose other tasks ask for no GPU."""
+    folder = tmp_path_factory.mktemp("profiled")
+    (folder / "events").mkdir()
+    settings = {
+        "spark.executor.cores": "8",
+        "spark.executor.memory": "1g",
+        "spark.executor.resource.gpu.amount": "1",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": folder / "events",
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
+    }
+    done = submit(gpu_cluster, folder, settings=settings)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]), events_of(folder / "events")
+
+
+def test_with_gpu_profile_a_task_has_a_gpu_and_its_cores_although_sparks_settings_ask_for_none(profiled):
+    tasks, _ = profiled
+
+    assert {(len(task["addresses"]), task["cpus"]) for task in tasks} == {(1, 4)}
+
+
+def test_with_gpu_profile_embed_and_cluster_have_gpus_and_the_shuffles_between_them_do_not(profiled):
+    _, events = profiled
+    stages = [event["Stage Info"] for event in events if event["Event"] == "SparkListenerStageSubmitted"]
+    in_python = {
+        stage["Stage ID"] for stage in stages if any("MapInArrow" in rdd["Scope"] for rdd in stage["RDD Info"])
+    }
+    with_gpu = {stage["Stage ID"] for stage in stages if stage["Resource Profile Id"] != 0}
+
+    assert len(in_python) >= 4  # the job's own, embed, train, assign
+    assert len(stages) > len(in_python)
+    assert with_gpu == in_python

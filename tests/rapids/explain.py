@@ -144,7 +144,7 @@ def main(jar, folder):
     kept = remove_images(images, spark.read.parquet(f"{folder}/table/work/duplicates"))
     found["remove_images"]["broadcast"] = explained(spark, kept)
     spark.stop()
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def of(verdicts, flow, step, *kinds):
 
 
 def in_words(reason):
-    return {next((words for pattern, words in REASONS if re.search(pattern, part)), part) for part in reason.split("; ")}
+    return {
+        next((words for pattern, words in REASONS if re.search(pattern, part)), part) for part in reason.split("; ")
+    }
 
 
 def everywhere(verdicts):
