@@ -1,5 +1,6 @@
 """Devices and cores, with the environment of a machine without a GPU and stand-ins for what Spark hands to a task."""
 
+import importlib.util
 import logging
 import os
 import subprocess
@@ -115,6 +116,18 @@ def test_arrays_stay_where_they_are_on_a_cpu():
 
     assert gpu.to_device(array, "cpu") is array
     assert gpu.to_host(array) is array
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+def test_without_cupy_arrays_stay_on_the_cpu_and_the_log_says_so_once(caplog):
+    gpu._log_once.cache_clear()
+    array = np.arange(3, dtype=np.float32)
+
+    with caplog.at_level(logging.WARNING):
+        assert gpu.to_device(array, "cuda:0") is gpu.to_device(array, "cuda:0") is array
+    assert [record.message for record in caplog.records] == [
+        "arrays stay on the CPU although the device is cuda:0: CuPy is not installed"
+    ]
 
 
 def test_importing_the_module_imports_nothing_heavy():

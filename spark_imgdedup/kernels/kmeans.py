@@ -215,7 +215,7 @@ def _import_faiss() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Training more than one cluster needs FAISS, which is not installed: pip install faiss-cpu "
-            "(or faiss-gpu on a CUDA machine)."
+            "(or faiss-gpu-cu12 in its place on a CUDA machine)."
         ) from error
     return faiss
 
