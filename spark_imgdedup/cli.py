@@ -139,13 +139,15 @@ def export(
     """Write the embeddings as (image_id string, embedding list<float>) Parquet, as other tools read them."""
     from spark_imgdedup.files import storage
     from spark_imgdedup.runs.tables import Tables
+    from spark_imgdedup.stages._object_stores import jvm_path
     from spark_imgdedup.stages.embed import export_embeddings
 
     loaded = load_config(config, set_ or ())
-    if storage.exists(to):
+    if storage.exists(to, loaded.storage_options):
         raise ConfigError(f"--to {to} exists already. Name a folder that does not: nothing is overwritten.")
-    exported = export_embeddings(Tables(None, loaded).read("embeddings"))
-    exported.write.parquet(storage.spark_path(to))
+    tables = Tables(None, loaded)
+    exported = export_embeddings(tables.read("embeddings"))
+    exported.write.parquet(jvm_path(tables.spark, to, loaded.storage_options))
     typer.echo(f"wrote {to}")
 
 
@@ -248,7 +250,9 @@ def _guarded(call: Callable[[], object]) -> None:
     except ImgDedupError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except Exception as error:
-        line = worker_error(error)
+        from spark_imgdedup.runs.object_stores import store_problem
+
+        line = worker_error(error) or store_problem(error)
         if line is None:
             raise
         sys.exit(line)

@@ -21,6 +21,7 @@ from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.deletion import delete_rows, require_same_rows, table_index
 from spark_imgdedup.runs.engine import Counts, Step, run_step
 from spark_imgdedup.runs.findings import find_duplicates
+from spark_imgdedup.runs.object_stores import require_reachable
 from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps
 from spark_imgdedup.runs.sources import (
     all_embeddings,
@@ -52,7 +53,7 @@ def embed(tables: Tables, config: Config) -> Counts:
 def score(tables: Tables, config: Config) -> Counts:
     """Score every embedding, and mark the images that a filter rejects."""
     field = config.cluster.embedding_field if config.own_embeddings else "embedding"
-    filters = filters_of(config.score)
+    filters = filters_of(config.score, config.storage_options)
     scored = tables.write("scored", score_images(all_embeddings(tables, config), filters, embedding=field))
     return counts.count_scored(scored, filters)
 
@@ -146,6 +147,7 @@ def run(
     """
     planned = plan_steps(config, steps)
     config = resolve_eps(config)
+    require_reachable(config)
     if "remove" in planned:
         output_path(config)
     if "score" in planned:
@@ -154,7 +156,9 @@ def run(
     require_inputs(planned, tables, config)
     tables.require_writable(planned)
     if planned != ["report"]:
-        storage.write_bytes(storage.join(config.work_dir, "config.yaml"), counts.to_yaml(config).encode())
+        storage.write_bytes(
+            storage.join(config.work_dir, "config.yaml"), counts.to_yaml(config).encode(), config.storage_options
+        )
     for name in planned:
         if name != "report":
             run_step(name, STEPS[name], tables, planned, force=force)

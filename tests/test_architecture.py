@@ -37,7 +37,7 @@ MAY_IMPORT = {
     # The stages as pyspark.ml has them: a door beside pipeline. Its classes derive from pyspark's.
     "ml": {"errors", "config", "files", "files.storage", "stages", "runs"},
     "demo": {"errors", "config", "pipeline", "report", "runs"},
-    "doctor": {"__init__", "errors", "config", "files", "files.storage", "gpu", "runs", "demo"},
+    "doctor": {"__init__", "errors", "config", "files", "files.storage", "gpu", "stages", "runs", "demo"},
     "cli": {"errors", "config", "files.storage", "models", "stages", "runs", "report", "pipeline", "demo", "doctor"},
     "__main__": {"cli"},
     # The door of the package: it names what a notebook uses and imports none of it until then.

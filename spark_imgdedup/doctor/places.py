@@ -10,13 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.config.values import HIDDEN
 from spark_imgdedup.doctor.check import Check, in_one_line
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.delta_log import LOG
 from spark_imgdedup.files.publishing import output_path
+from spark_imgdedup.files.reach import without
+from spark_imgdedup.files.s3a import bucket_of
 from spark_imgdedup.files.shards import list_shards, total_bytes
+from spark_imgdedup.runs.object_stores import hadoop_version, places, store_problem
 from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.stages._object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 def check_places(config: Config, spark: SparkSession | None) -> Iterator[Check]:
     """The places that the settings name: listed if they are read, and a hidden file put there if they are written."""
+    ours = config.storage_options
     if config.input.path is not None:
         options = config.input.storage_options
         yield _try("input.path", "the dataset", "list", lambda: _listed_input(config), options)
@@ -33,9 +37,10 @@ def check_places(config: Config, spark: SparkSession | None) -> Iterator[Check]:
         ("score heads", config.score.heads.values()),
     ):
         for path in paths:
-            yield _try(name, "read by the run", "list", partial(_listed, path), {})
+            yield _try(name, "read by the run", "list", partial(_listed, path, ours), ours)
     if config.input.path is not None or config.own_embeddings or "work_dir" in config.model_fields_set:
-        yield _try("work_dir", "tables, records, report", "write", lambda: _written(config.work_dir, {}), {})
+        attempt = partial(_written, config.work_dir, ours)
+        yield _try("work_dir", "tables, records, report", "write", attempt, ours)
     if config.deletes and config.input.path is not None:
         options = config.input.storage_options
         yield _try("input.path (delete)", "rows are deleted from it", "write", lambda: _deletable(config), options)
@@ -44,19 +49,15 @@ def check_places(config: Config, spark: SparkSession | None) -> Iterator[Check]:
         yield _try("output.path", "the new dataset", "write", attempt, config.output.storage_options)
     if config.tables.schema_name is not None and spark is not None:
         yield _try("tables.schema", "the tables", "use", lambda: _named_tables(config, spark), {})
+    yield from _seen_by_jvm(config, spark)
 
 
 def _try(name: str, why: str, verb: str, attempt: Callable[[], str], options: Mapping[str, Any]) -> Check:
-    remedy = f"check the path, the credentials ({name.partition('.')[0]}.storage_options) and the right to {verb}"
-    if not name.startswith(("input", "output")):
-        remedy = f"check the name, the credentials in the environment and the right to {verb}"
+    remedy = f"check the path, the credentials (storage_options, or the environment's) and the right to {verb}"
     try:
         return Check(name, True, attempt(), why, remedy, True)
     except Exception as error:  # of any storage's own kind
-        found = in_one_line(error)
-        for secret in filter(None, map(str, options.values())):
-            found = found.replace(secret, HIDDEN)
-        return Check(name, False, found, why, remedy, True)
+        return Check(name, False, without(in_one_line(error), options), why, remedy, True)
 
 
 def _listed_input(config: Config) -> str:
@@ -94,3 +95,26 @@ def _named_tables(config: Config, spark: SparkSession) -> str:
     tables = Tables(spark, config)
     tables.require_writable([step for step in config.steps if step != "report"])
     return tables.place("<table>")
+
+
+def _seen_by_jvm(config: Config, spark: SparkSession | None) -> Iterator[Check]:
+    """Whether Spark's JVM, which goes to S3 by itself, has the jar for it and is let in; nothing where it need not."""
+    found = [place for place in places(config) if place.by_jvm and bucket_of(place.url) is not None]
+    if not found or spark is None:
+        return
+    remedy = f"spark.jars.packages=org.apache.hadoop:hadoop-aws:{hadoop_version() or '<version>'}; storage_options"
+    for place in found:
+        why, name = f"{place.setting} on Spark's side", "hadoop-aws"
+        problem = _refused(spark, place.url, place.options)
+        yield Check(name, problem is None, without(problem or "the JVM is let in", place.options), why, remedy, True)
+
+
+def _refused(spark: SparkSession, url: str, options: Mapping[str, Any]) -> str | None:
+    try:
+        # Spark asks the store when a table is opened; that there is none yet is an answer.
+        _ = spark.read.format("binaryFile").load(jvm_path(spark, url, options)).schema
+    except Exception as error:
+        if "PATH_NOT_FOUND" in str(error):
+            return None
+        return (store_problem(error) or in_one_line(error)).removeprefix("ConfigError: ")
+    return None

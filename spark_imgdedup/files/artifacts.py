@@ -32,16 +32,30 @@ class Artifact:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def save(url: str, array: npt.NDArray[Any], about: Mapping[str, Any] | None = None) -> Artifact:
-    """Store an array below the folder `url`, manifest last: an array without one was not finished."""
+def save(
+    url: str,
+    array: npt.NDArray[Any],
+    about: Mapping[str, Any] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Store an array below the folder `url`, manifest last: an array without one was not finished.
+
+    Args:
+        url: The folder.
+        array: What to store.
+        about: More for the manifest.
+        options: Storage options, for workers too: they travel with the artifact.
+    """
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     data = buffer.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     manifest = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256, **(about or {})}
-    storage.write_bytes(storage.join(url, "array.npy"), data)
-    storage.write_bytes(storage.join(url, "manifest.json"), (json.dumps(manifest, indent=1) + "\n").encode())
-    return Artifact(storage.canonical(url), sha256)  # workers stand in another folder
+    text = json.dumps(manifest, indent=1) + "\n"
+    storage.write_bytes(storage.join(url, "array.npy"), data, options)
+    storage.write_bytes(storage.join(url, "manifest.json"), text.encode(), options)
+    return Artifact(storage.canonical(url), sha256, dict(options or {}))  # workers stand in another folder
 
 
 def find(url: str) -> Artifact:

@@ -118,7 +118,7 @@ class _TarWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._tar.fileobj.closed = True  # after a failure its destructor would write to the closed file
-        self._file.close()
+        storage.discard(self._file)  # `close` has closed a tar that is whole
 
     @property
     def is_full(self) -> bool:

@@ -14,9 +14,17 @@ from typing import IO, Any, cast
 
 import fsspec
 from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+from spark_imgdedup.errors import ConfigError
 
 # Bytes per request to an object store: fewer, larger reads hide its latency.
 READ_BLOCK_BYTES = 8 * 2**20
+
+# fsspec's names of storage where a file appears whole, by one request, and a folder is only a part of a name.
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
+# The extra of this package, or the library, that a kind of URL needs.
+_INSTALL = {"s3": "'spark-imgdedup[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs"}
 
 Options = Mapping[str, Any]
 
@@ -31,8 +39,22 @@ class FileInfo:
 
 
 def filesystem(url: str, options: Options | None = None) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URL, and the URL's path on it. s3a:// is Hadoop's name for s3://."""
-    fs, path = fsspec.core.url_to_fs(url.replace("s3a://", "s3://", 1), **(options or {}))
+    """The file system of a URL, and the URL's path on it. s3a:// is Hadoop's name for s3://.
+
+    Raises:
+        ConfigError: the library for such URLs is not installed.
+    """
+    url = url.replace("s3a://", "s3://", 1)
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    # A listing that is remembered would not show what Spark's JVM, or a worker, has written since.
+    fresh = {"use_listings_cache": False} if scheme in OBJECT_STORES else {}
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **{**(options or {}), **fresh})
+    except ImportError as error:
+        remedy = f"Run `pip install {_INSTALL[scheme]}`" if scheme in _INSTALL else str(error)
+        raise ConfigError(
+            f"{url}: the library for {scheme}:// is not installed. {remedy}, here and on workers."
+        ) from None
     return fs, str(path)
 
 
@@ -88,7 +110,8 @@ def list_files(url: str, suffix: str, options: Options | None = None) -> list[Fi
     files = [
         FileInfo(canonical(fs.unstrip_protocol(name)), int(info["size"]), _stamp(info))
         for name, info in found.items()
-        if name.lower().endswith(suffix) and not _is_hidden(name[len(base) :])
+        # Hadoop marks a folder by an empty object whose name ends in a slash.
+        if name.lower().endswith(suffix) and not name.endswith("/") and not _is_hidden(name[len(base) :])
     ]
     return sorted(files, key=lambda file: file.url)
 
@@ -97,7 +120,8 @@ def folder_names(url: str, options: Options | None = None) -> list[str]:
     """Names of the folders directly below a folder; none where there is no such folder."""
     fs, path = filesystem(url, options)
     found = fs.ls(path, detail=True) if fs.isdir(path) else []
-    return sorted(posixpath.basename(info["name"].rstrip("/")) for info in found if fs.isdir(info["name"]))
+    names = [info["name"].rstrip("/") for info in found if fs.isdir(info["name"])]
+    return sorted(posixpath.basename(name) for name in names if name != path.rstrip("/"))
 
 
 def open_read(url: str, options: Options | None = None) -> IO[bytes]:
@@ -109,16 +133,43 @@ def open_read(url: str, options: Options | None = None) -> IO[bytes]:
 
 
 def open_write(url: str, options: Options | None = None) -> IO[bytes]:
-    """A new file; its folder is made. On an object store it is visible only once it is closed."""
+    """A new file; its folder is made. On an object store it is visible only once it is closed.
+
+    Not for a `with` of its own: that closes the file after an error too, and half of it becomes visible. See `discard`.
+    """
     fs, path = filesystem(url, options)
-    fs.makedirs(posixpath.dirname(path), exist_ok=True)
+    if not is_object_store(fs):  # there, s3fs would make the bucket
+        fs.makedirs(posixpath.dirname(path), exist_ok=True)
     return cast(IO[bytes], fs.open(path, "wb"))
 
 
+def discard(file: IO[bytes]) -> None:
+    """Give up a file that `open_write` opened: on an object store nothing of it becomes visible, and no part stays.
+
+    Elsewhere it is closed as it is. Nothing happens to a file that is closed already.
+    """
+    if file.closed:
+        return
+    if isinstance(file, AbstractBufferedFile):
+        try:
+            file.discard()
+        finally:
+            file.closed = True  # else closing it, which its destructor does, would write what it holds
+    else:
+        file.close()
+
+
 def move(source: str, target: str, options: Options | None = None) -> None:
-    """Give a file its final name, over an older one; atomic where the storage can rename."""
+    """Give a file its final name, over an older one; atomic where the storage can rename.
+
+    An object store copies and then deletes: a reader sees the old file or the new one, and for a moment both names.
+    """
     fs, path = filesystem(source, options)
     _, final = filesystem(target, options)
+    if is_object_store(fs):
+        fs.cp_file(path, final)
+        fs.rm_file(path)
+        return
     fs.makedirs(posixpath.dirname(final), exist_ok=True)
     if _is_local(fs):
         os.replace(path, final)
@@ -156,12 +207,21 @@ def read_text(url: str, options: Options | None = None) -> str:
 
 
 def write_bytes(url: str, data: bytes, options: Options | None = None) -> None:
-    """A small file, written under another name and then renamed: a reader sees all of it or nothing."""
+    """A small file: a reader sees all of it or nothing. It is renamed once it is written, or one request on a store."""
+    fs, path = filesystem(url, options)
+    if is_object_store(fs):
+        fs.pipe_file(path, data)
+        return
     folder, name = posixpath.split(url)
     temporary = join(folder, f".{name}.{uuid.uuid4().hex}.tmp")  # hidden: what a crash leaves is never listed
     with open_write(temporary, options) as file:
         file.write(data)
     move(temporary, url, options)
+
+
+def is_object_store(fs: AbstractFileSystem) -> bool:
+    """True where a file appears whole, by one request, and a folder is only a part of a name."""
+    return not OBJECT_STORES.isdisjoint((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
 def _is_local(fs: AbstractFileSystem) -> bool:

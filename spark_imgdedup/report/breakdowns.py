@@ -73,7 +73,7 @@ def break_down(tables: Tables, config: Config, records: Records, *, compute: boo
 
 def _earlier(tables: Tables) -> Mapping[str, Any]:
     try:
-        report = json.loads(storage.read_text(tables.path("report/report.json")))
+        report = json.loads(storage.read_text(tables.path("report/report.json"), tables.config.storage_options))
         return dict(report["breakdowns"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}

@@ -65,14 +65,15 @@ def export_sample(tables: Tables, request: SampleRequest) -> list[str]:
     rows, n_found = _draw(tables.read("duplicates"), config, request)
     if not rows:
         return [f"There is no duplicate{_range(request)}, so nothing was written."]
+    options = config.storage_options
     folder = tables.path(f"_sample-{uuid.uuid4().hex}")
     try:
         images = _images(tables, config, rows, folder)
-        written = [_write_pair(number, row, images, request.to) for number, row in enumerate(rows, 1)]
+        written = [_write_pair(number, row, images, request.to, options) for number, row in enumerate(rows, 1)]
     finally:
-        storage.delete(folder)
-    storage.write_bytes(storage.join(request.to, "pairs.csv"), _as_csv(written))
-    n_sheets = _write_sheets(written, request.to)
+        storage.delete(folder, options)
+    storage.write_bytes(storage.join(request.to, "pairs.csv"), _as_csv(written), options)
+    n_sheets = _write_sheets(written, request.to, options)
     return list(_in_words(written, n_found, n_sheets, request))
 
 
@@ -85,7 +86,8 @@ def _checked(config: Config, request: SampleRequest) -> Config:
         )
     if request.min_score is not None and request.max_score is not None and request.min_score > request.max_score:
         raise ConfigError(f"--min-score {request.min_score} is above --max-score {request.max_score}. Exchange them.")
-    if storage.list_files(request.to, "") if storage.exists(request.to) else ():
+    options = config.storage_options
+    if storage.list_files(request.to, "", options) if storage.exists(request.to, options) else ():
         raise ConfigError(
             f"--to {request.to} holds files already. Name a folder that does not: nothing is overwritten."
         )
@@ -152,7 +154,9 @@ def _places(tables: Tables, config: Config, ids: frozenset[str]) -> Places | Non
     return {shard: frozenset(keys) for shard, keys in places.items()}
 
 
-def _write_pair(number: int, row: Mapping[str, Any], images: Mapping[str, _Image], to: str) -> dict[str, Any]:
+def _write_pair(
+    number: int, row: Mapping[str, Any], images: Mapping[str, _Image], to: str, options: storage.Options
+) -> dict[str, Any]:
     """Copy the two files, and give the pair's line of the list."""
     line = dict.fromkeys(COLUMNS, "") | {name: row[name] for name in COLUMNS if row.get(name) is not None}
     line["number"] = f"{number:04d}"
@@ -161,11 +165,11 @@ def _write_pair(number: int, row: Mapping[str, Any], images: Mapping[str, _Image
         image = images[row[name]]
         problem = image.problem
         if image.file is not None:
-            with storage.open_read(image.file) as file:
+            with storage.open_read(image.file, options) as file:
                 data = file.read()
             kind, problem = _decoded(data)
             line[f"{role}_file"] = f"{number:04d}-{role}.{image.suffix or kind}"
-            storage.write_bytes(storage.join(to, line[f"{role}_file"]), data)
+            storage.write_bytes(storage.join(to, line[f"{role}_file"]), data, options)
         if problem is not None:
             problems.append(f"{name}: {problem}")
     line["problem"] = "; ".join(problems)
@@ -189,22 +193,22 @@ def _as_csv(lines: list[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_sheets(lines: list[dict[str, Any]], to: str) -> int:
+def _write_sheets(lines: list[dict[str, Any]], to: str, options: storage.Options) -> int:
     """Draw the pairs of which both images are pictures, and say on how many sheets."""
     whole = [line for line in lines if not line["problem"]]
     groups = [whole[start : start + PAIRS_PER_SHEET] for start in range(0, len(whole), PAIRS_PER_SHEET)]
     for number, group in enumerate(groups, 1):
         sheet = io.BytesIO()
-        draw_sheet((_on_sheet(line, to) for line in group), len(group)).save(sheet, "PNG", optimize=True)
+        draw_sheet((_on_sheet(line, to, options) for line in group), len(group)).save(sheet, "PNG", optimize=True)
         name = "contact-sheet.png" if len(groups) == 1 else f"contact-sheet-{number:02d}.png"
-        storage.write_bytes(storage.join(to, name), sheet.getvalue())
+        storage.write_bytes(storage.join(to, name), sheet.getvalue(), options)
     return len(groups)
 
 
-def _on_sheet(line: Mapping[str, Any], to: str) -> Pair:
+def _on_sheet(line: Mapping[str, Any], to: str, options: storage.Options) -> Pair:
     files = []
     for role in ("removed", "repeats"):
-        with storage.open_read(storage.join(to, line[f"{role}_file"])) as file:
+        with storage.open_read(storage.join(to, line[f"{role}_file"]), options) as file:
             files.append(file.read())
     is_kept = not line["max_id_is_duplicate_too"]
     note = f"no. {line['number']}" + ("" if is_kept else ", both removed")

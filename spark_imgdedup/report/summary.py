@@ -181,7 +181,7 @@ def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] =
         "steps": {step: asdict(record) for step, record in records.items()},
     }
     data = (json.dumps(report, indent=1) + "\n").encode()
-    storage.write_bytes(storage.join(config.work_dir, "report", "report.json"), data)
+    storage.write_bytes(storage.join(config.work_dir, "report", "report.json"), data, config.storage_options)
     return summary
 
 

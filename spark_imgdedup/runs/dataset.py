@@ -14,6 +14,7 @@ from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
 from spark_imgdedup.runs.deletion import is_deleted
 from spark_imgdedup.runs.delta import table_size
 from spark_imgdedup.runs.part import is_replaced, replace_part
+from spark_imgdedup.stages._object_stores import jvm_path
 from spark_imgdedup.stages._vectors import widen_halves
 from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, read_kept_files, remove_images
 from spark_imgdedup.stages.user_tables import open_table
@@ -83,14 +84,15 @@ def _write_rows(samples: DataFrame, removed: DataFrame, config: Config) -> Count
     publishing.begin(path, config)
     rows = _kept_rows(samples, removed, config)
     if config.output.format == "delta":  # its log publishes
-        rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(storage.spark_path(path))
-        written = spark.read.format("delta").load(storage.spark_path(path)).count()
+        place = jvm_path(spark, path, options)
+        rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(place)
+        written = spark.read.format("delta").load(place).count()
         n_bytes, n_files = table_size(spark, path)
         publishing.publish_files(path, {}, config)
     else:
         temporary = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)
-        rows.write.parquet(storage.spark_path(temporary))
-        written = spark.read.parquet(storage.spark_path(temporary)).count()
+        rows.write.parquet(jvm_path(spark, temporary, options))
+        written = spark.read.parquet(jvm_path(spark, temporary, options)).count()
         files = storage.list_files(temporary, ".parquet", options)
         publishing.publish_files(path, {posixpath.basename(file.url): file.url for file in files}, config)
         n_bytes, n_files = sum(file.n_bytes for file in files), len(files)
@@ -113,7 +115,7 @@ def is_written(record: StepRecord, config: Config) -> bool:
 
 def _kept_rows(samples: DataFrame, removed: DataFrame, config: Config) -> DataFrame:
     if config.input.format == "table":
-        rows = widen_halves(open_table(samples.sparkSession, config.input.paths))
+        rows = widen_halves(open_table(samples.sparkSession, config.input.paths, config.input.storage_options))
         return remove_images(rows, removed, image_id=config.input.id_field or "image_id", id_field="image_id")
     if config.input.format == "images":
         kept = remove_images(samples, removed)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.files import delta_log, storage
+from spark_imgdedup.files import delta_log
 from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.runs.delta import errors_in_one_line, find_commit
 from spark_imgdedup.runs.resume import fingerprint
 from spark_imgdedup.runs.sources import built_on
 from spark_imgdedup.runs.tables import StepRecord, Tables
+from spark_imgdedup.stages._object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -31,7 +32,7 @@ def replace_part(tables: Tables, rows: DataFrame, config: Config) -> Counts:
         TableError: a row is not one that output.replace_where names, or Delta refuses for another reason.
     """
     path, options = output_path(config), config.output.storage_options
-    where, target = str(config.output.replace_where), storage.spark_path(path)
+    where, target = str(config.output.replace_where), jvm_path(tables.spark, path, options)
     mark = fingerprint("remove", config, built_on("remove", tables, config))
     with errors_in_one_line(path):
         if not delta_log.is_delta(path, options):

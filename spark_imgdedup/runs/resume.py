@@ -100,11 +100,11 @@ def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
     if step == "embed" and (path := _weights_path(config.embed.model)):
         yield from _files([path])
     if step in ("score", "cluster") and config.cluster.embeddings_path is not None:
-        yield from _table_files([config.cluster.embeddings_path], config)
+        yield from _table_files([config.cluster.embeddings_path], config, config.storage_options)
     if step == "score":
-        yield from _files(config.score.heads.values())
+        yield from _files(config.score.heads.values(), config.storage_options)
     if step == "remove":
-        yield from _table_files(config.remove.paths, config)
+        yield from _table_files(config.remove.paths, config, config.storage_options)
 
 
 def _dataset_files(config: Config) -> Iterable[FileStamp]:

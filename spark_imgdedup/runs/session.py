@@ -13,6 +13,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from spark_imgdedup.runs.java import java_problem
+from spark_imgdedup.runs.object_stores import places, s3a_packages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -80,7 +81,10 @@ def _local_settings(config: Config) -> dict[str, str]:
         # Spark's own start-up chatter would bury the lines that say what a run does.
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()}",
     }
-    return settings | (delta_settings() if _needs_delta(config) else {})
+    brought = [delta_settings() if _needs_delta(config) else {}, s3a_packages(config)]
+    packages = [each["spark.jars.packages"] for each in brought if each]
+    joined = {"spark.jars.packages": ",".join(packages)} if packages else {}
+    return settings | brought[0] | joined
 
 
 def _log4j_file() -> str:
@@ -93,10 +97,14 @@ def _log4j_file() -> str:
 
 
 def _needs_delta(config: Config) -> bool:
-    brought = (config.cluster.embeddings_path, config.remove.ids_path, config.input.path)
-    paths = [path for given in brought for path in ((given,) if isinstance(given, str) else given or ())]
-    logs = [storage.join(path, "_delta_log") for path in paths]
-    return "delta" in (config.table.format, config.output.format) or any(map(storage.exists, logs))
+    if "delta" in (config.table.format, config.output.format):
+        return True
+    brought = ("cluster.embeddings_path", "remove.ids_path", "input.path")
+    return any(
+        storage.exists(storage.join(place.url, "_delta_log"), place.options)
+        for place in places(config)
+        if place.setting in brought
+    )
 
 
 def delta_settings() -> dict[str, str]:

@@ -74,7 +74,7 @@ def all_embeddings(tables: Tables, config: Config) -> DataFrame:
     path = config.cluster.embeddings_path
     if path is None:
         return tables.read("embeddings")
-    embeddings = open_table(tables.spark, (path,))
+    embeddings = open_table(tables.spark, (path,), config.storage_options)
     schemas.require(embeddings, {config.cluster.id_field: None, config.cluster.embedding_field: None}, stage="cluster")
     require_metadata(config, embeddings.columns)
     require_unique_ids(embeddings, config.cluster.id_field)
@@ -179,7 +179,7 @@ def _mark_filtered(index: DataFrame, tables: Tables, config: Config) -> DataFram
 def ids_to_remove(tables: Tables, config: Config) -> DataFrame:
     """Ids as text, in a column image_id; they may repeat."""
     if config.remove.paths:
-        return read_ids(tables.spark, config.remove.paths, config.remove.id_field)
+        return read_ids(tables.spark, config.remove.paths, config.remove.id_field, config.storage_options)
     if config.uses_duplicates:
         return select_ids(tables.read("duplicates"), config.id_column)
     return tables.spark.createDataFrame([], "image_id string")

@@ -17,6 +17,7 @@ from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.session import get_session
+from spark_imgdedup.stages._object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -79,6 +80,7 @@ class Tables:
     def __init__(self, spark: SparkSession | None, config: Config) -> None:
         self._spark = spark
         self.config = config
+        self._options = config.storage_options
 
     @property
     def spark(self) -> SparkSession:
@@ -119,7 +121,7 @@ class Tables:
         """True where the table is there, finished or not."""
         if self._has_name(name):
             return catalog.is_ours(self.spark, self.config, name)
-        return storage.exists(self.path(name))
+        return storage.exists(self.path(name), self._options)
 
     def require_writable(self, steps: Sequence[str]) -> None:
         """Look, before any work, whether these steps may write their tables. Folders of `work_dir` are this run's.
@@ -141,24 +143,25 @@ class Tables:
         if self._has_name(name):
             catalog.save(writer, self.spark, self.config, name)
             return self._load(name)
-        writer.save(storage.spark_path(self.path(name)))
+        writer.save(jvm_path(self.spark, self.path(name), self._options))
         return self._load(name, df.schema)
 
     def write_array(self, name: str, array: Any, about: Mapping[str, Any]) -> artifacts.Artifact:
         """Store an array that every worker will need."""
         self._forget(WRITTEN_BY[name])
-        return artifacts.save(self.path(name), array, about)
+        return artifacts.save(self.path(name), array, about, options=self._options)
 
     def record(self, step: str) -> StepRecord | None:
         """What a step said when it was done; None if it was not, or if another version of the package said it."""
         try:
-            return StepRecord(**json.loads(storage.read_text(self._record_path(step))))
+            return StepRecord(**json.loads(storage.read_text(self._record_path(step), self._options)))
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def finish(self, record: StepRecord) -> None:
         """Say that the tables of a step are complete."""
-        storage.write_bytes(self._record_path(record.step), (json.dumps(asdict(record), indent=1) + "\n").encode())
+        text = json.dumps(asdict(record), indent=1) + "\n"
+        storage.write_bytes(self._record_path(record.step), text.encode(), self._options)
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):
@@ -166,13 +169,13 @@ class Tables:
         reader = self.spark.read.format(self.config.table.format)
         if schema is not None and self.config.table.format == "parquet":
             reader = reader.schema(schema)  # else Spark runs a job to find it in the files
-        return reader.load(storage.spark_path(self.path(name)))
+        return reader.load(jvm_path(self.spark, self.path(name), self._options))
 
     def _has_name(self, name: str) -> bool:
         return self.config.tables.schema_name is not None and name not in ARRAYS
 
     def _forget(self, step: str) -> None:
-        storage.delete(self._record_path(step))
+        storage.delete(self._record_path(step), self._options)
 
     def _record_path(self, step: str) -> str:
         return storage.join(self.config.work_dir, "_steps", f"{step}.json")

@@ -37,7 +37,8 @@ def index_images(spark: SparkSession, config: Config, *, version: int | None = N
     if config.input.format == "images":
         return read_images(spark, config).select(*schemas.column_names(INDEX))
     if config.input.format == "table":  # which need not have images: video clips are removed from tables too
-        return _index_table(open_table(spark, config.input.paths, version=version), config)
+        table = open_table(spark, config.input.paths, config.input.storage_options, version=version)
+        return _index_table(table, config)
     field = config.remove.match_field
     fields: dict[str, JsonType] = {} if field is None else {field: "string"}
     settings = config.input.model_copy(update={"json_fields": fields})

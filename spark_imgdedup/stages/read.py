@@ -32,6 +32,7 @@ from spark_imgdedup.files.shards import (
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
 from spark_imgdedup.stages._columns import field_arrays, field_columns, id_as_text, quoted
+from spark_imgdedup.stages._object_stores import jvm_path
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _read_loose_images(spark: SparkSession, config: InputConfig) -> DataFrame:
     in_any_case = ("".join(f"[{c}{c.upper()}]" for c in suffix) for suffix in sorted(IMAGE_SUFFIXES))
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     reader = reader.option("pathGlobFilter", f"*.{{{','.join(in_any_case)}}}")
-    files = reader.load([storage.spark_path(path) for path in config.paths])
+    files = reader.load([jvm_path(spark, path, config.storage_options) for path in config.paths])
     # Two reads: a filter on length is pushed down, so an over-large file is never opened.
     small = files.where(F.col("length") <= config.max_image_bytes).select("path", "length", "content")
     large = files.where(F.col("length") > config.max_image_bytes).select(
@@ -223,7 +224,7 @@ def _require_visible(config: InputConfig) -> None:
 def _read_table(spark: SparkSession, config: InputConfig) -> DataFrame:
     from pyspark.sql import functions as F
 
-    table = open_table(spark, config.paths)
+    table = open_table(spark, config.paths, config.storage_options)
     named = dict.fromkeys((config.id_field or "image_id", *config.json_fields))
     schemas.require(table, {**named, config.image_column: "binary"}, stage="embed")
     ours = ("image_id", "shard", "key", "image", "rejected_because", "error", config.image_column)

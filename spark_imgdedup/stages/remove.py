@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -55,7 +55,9 @@ def remove_images(
     return images.join(unwanted, id_as_text(images, image_id, "image_id") == F.col("_unwanted"), how="left_anti")
 
 
-def read_ids(spark: SparkSession, paths: Sequence[str], id_field: str) -> DataFrame:
+def read_ids(
+    spark: SparkSession, paths: Sequence[str], id_field: str, options: Mapping[str, Any] | None = None
+) -> DataFrame:
     """The ids of one or more Parquet or Delta tables as text, in a column `image_id`: a row for each of their rows.
 
     Each table is opened by itself, so that one may have numbers and another text.
@@ -64,7 +66,7 @@ def read_ids(spark: SparkSession, paths: Sequence[str], id_field: str) -> DataFr
         ConfigError: there is no table at a path.
         SchemaError: a table has no column `id_field`, or it holds neither text nor whole numbers.
     """
-    tables = (open_table(spark, (path,)) for path in paths)
+    tables = (open_table(spark, (path,), options) for path in paths)
     columns = (table.select(id_as_text(table, id_field, "remove.id_field").alias("image_id")) for table in tables)
     return reduce(lambda one, other: one.unionByName(other), columns)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -40,6 +41,14 @@ Saved = dict[str, str | None]
 Places = Mapping[str, frozenset[str] | None]
 
 
+@dataclass(frozen=True)
+class _Target:
+    """Where the files go, and with which storage options."""
+
+    folder: str
+    options: Mapping[str, Any] = field(repr=False)
+
+
 def save_images(
     spark: SparkSession, config: Config, ids: frozenset[str], folder: str, places: Places | None = None
 ) -> DataFrame:
@@ -47,7 +56,7 @@ def save_images(
 
     Args:
         spark: The session.
-        config: `input` says what kind of dataset it is.
+        config: `input` says what kind of dataset it is; `storage_options` are those of `folder`.
         ids: image_ids.
         folder: On storage that workers reach too.
         places: For tars, where the images lie, if that is known: shards that are not named are not opened.
@@ -56,10 +65,11 @@ def save_images(
         ConfigError: nothing is found at input.path.
         SchemaError: the table lacks its id or image column.
     """
+    to = _Target(folder, config.storage_options)
     if config.input.format == "table":
-        return _save_from_table(spark, config.input, ids, folder)
+        return _save_from_table(spark, config.input, ids, to)
     if config.input.format == "images":
-        return _save_loose(spark, config.input, ids, folder)
+        return _save_loose(spark, config.input, ids, to)
     shards = list_shards(config.input)
     places = _places_by_name(shards, ids) if places is None and config.input.id_field is None else places
     chosen = [shard for shard in shards if places is None or shard.name in places]
@@ -67,7 +77,7 @@ def save_images(
     def save(some: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
         for shard in some:
             keys = None if places is None else places[shard.name]
-            yield _batch(_save_from_shard(shard, config.input, keys, ids, folder))
+            yield _batch(_save_from_shard(shard, config.input, keys, ids, to))
 
     if not chosen:
         return spark.createDataFrame([], SAVED)
@@ -86,7 +96,7 @@ def _places_by_name(shards: list[Shard], ids: frozenset[str]) -> Places:
 
 
 def _save_from_shard(
-    shard: Shard, config: InputConfig, keys: frozenset[str] | None, ids: frozenset[str], folder: str
+    shard: Shard, config: InputConfig, keys: frozenset[str] | None, ids: frozenset[str], to: _Target
 ) -> Iterator[Saved]:
     def wanted(member: Member) -> bool:
         split = split_name(member.info.name)
@@ -103,14 +113,14 @@ def _save_from_shard(
                     left.remove(sample.key)
                 image_id, _ = sample_id(shard.name, sample, config.id_field)
                 if image_id in ids:
-                    yield _save_image(image_id, sample, config, folder) | {"shard": shard.name}
+                    yield _save_image(image_id, sample, config, to) | {"shard": shard.name}
                 if left is not None and not left:
                     return
         except DamagedTarError as error:
             yield {"shard": shard.name, "problem": f"{shard.url}: {error}"}
 
 
-def _save_image(image_id: str, sample: Sample, config: InputConfig, folder: str) -> Saved:
+def _save_image(image_id: str, sample: Sample, config: InputConfig, to: _Target) -> Saved:
     image = choose_image(sample, config.image_member)
     if isinstance(image, str):
         return {"image_id": image_id, "problem": image}
@@ -118,13 +128,13 @@ def _save_image(image_id: str, sample: Sample, config: InputConfig, folder: str)
         is_large = image.info.size > config.max_image_bytes
         problem = "larger than input.max_image_bytes" if is_large else "the shard ends inside this image"
         return {"image_id": image_id, "problem": problem}
-    return _saved(image_id, image.data, image.suffix.rpartition(".")[2], folder)
+    return _saved(image_id, image.data, image.suffix.rpartition(".")[2], to)
 
 
-def _save_from_table(spark: SparkSession, config: InputConfig, ids: frozenset[str], folder: str) -> DataFrame:
+def _save_from_table(spark: SparkSession, config: InputConfig, ids: frozenset[str], to: _Target) -> DataFrame:
     from pyspark.sql import functions as F
 
-    table = open_table(spark, config.paths)
+    table = open_table(spark, config.paths, config.storage_options)
     schemas.require(table, {config.image_column: "binary"}, stage="sample")
     image_id = id_as_text(table, config.id_field or "image_id", "input.id_field")
     rows = table.where(image_id.isin(sorted(ids))).select(
@@ -135,36 +145,36 @@ def _save_from_table(spark: SparkSession, config: InputConfig, ids: frozenset[st
         for batch in batches:
             pairs = zip(*(column.to_pylist() for column in batch.columns), strict=True)
             yield _batch(
-                {"image_id": name, "problem": "no_image"} if data is None else _saved(name, data, None, folder)
+                {"image_id": name, "problem": "no_image"} if data is None else _saved(name, data, None, to)
                 for name, data in pairs
             )
 
     return rows.mapInArrow(save, SAVED)
 
 
-def _save_loose(spark: SparkSession, config: InputConfig, ids: frozenset[str], folder: str) -> DataFrame:
+def _save_loose(spark: SparkSession, config: InputConfig, ids: frozenset[str], to: _Target) -> DataFrame:
     root = input_root(config)
 
     def save(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield _batch(_save_file(name, root, config, folder) for name in batch.column(0).to_pylist())
+            yield _batch(_save_file(name, root, config, to) for name in batch.column(0).to_pylist())
 
     return spark.createDataFrame([(name,) for name in sorted(ids)], "image_id string").mapInArrow(save, SAVED)
 
 
-def _save_file(image_id: str, root: str, config: InputConfig, folder: str) -> Saved:
+def _save_file(image_id: str, root: str, config: InputConfig, to: _Target) -> Saved:
     try:
         with storage.open_read(storage.join(root, image_id), config.storage_options) as file:
             data = file.read()
     except OSError as error:
         return {"image_id": image_id, "problem": f"{type(error).__name__}: {error}"}
-    return _saved(image_id, data, image_id.rpartition(".")[2], folder)
+    return _saved(image_id, data, image_id.rpartition(".")[2], to)
 
 
-def _saved(image_id: str, data: bytes, suffix: str | None, folder: str) -> Saved:
+def _saved(image_id: str, data: bytes, suffix: str | None, to: _Target) -> Saved:
     # Ids hold slashes and more; a task that runs twice writes the same file.
-    file = storage.join(folder, hashlib.sha256(image_id.encode()).hexdigest()[:32])
-    storage.write_bytes(file, data)
+    file = storage.join(to.folder, hashlib.sha256(image_id.encode()).hexdigest()[:32])
+    storage.write_bytes(file, data, to.options)
     return {"image_id": image_id, "file": file, "suffix": suffix}
 
 

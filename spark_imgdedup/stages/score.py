@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ from spark_imgdedup.config import Config, ScoreConfig
 from spark_imgdedup.errors import ConfigError, ModelError
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 from spark_imgdedup.models import embedding_dim
-from spark_imgdedup.models.heads import Head, load_head
+from spark_imgdedup.models.heads import Head
 from spark_imgdedup.models.plugins import import_class
 from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer, pixel_scorer_name
+from spark_imgdedup.stages._heads import open_head
 from spark_imgdedup.stages._vectors import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class ScoreFilter:
         return reasons
 
 
-def filters_of(config: ScoreConfig) -> list[ScoreFilter]:
-    """The filters that the settings name. Reads the weight files of heads, on this machine only.
+def filters_of(config: ScoreConfig, options: Mapping[str, Any] | None = None) -> list[ScoreFilter]:
+    """The filters that the settings name. Reads the weight files of heads with `options`, on this machine only.
 
     Raises:
         ConfigError: a limit of a scorer of your own is NaN.
@@ -87,10 +88,11 @@ def filters_of(config: ScoreConfig) -> list[ScoreFilter]:
     """
     filters = []
     if config.aesthetic_head is not None:
-        head = load_head("aesthetic", config.aesthetic_head)
+        head = open_head("aesthetic", config.aesthetic_head, options)
         filters.append(ScoreFilter("aesthetic", head, min_score=config.min_aesthetic_score))
     if config.nsfw_head is not None:
-        filters.append(ScoreFilter("nsfw", load_head("nsfw", config.nsfw_head), max_score=config.max_nsfw_score))
+        head = open_head("nsfw", config.nsfw_head, options)
+        filters.append(ScoreFilter("nsfw", head, max_score=config.max_nsfw_score))
     own = (ScoreFilter(each.name, each.scorer, each.min_score, each.max_score) for each in config.scorers)
     return [*filters, *own]
 
@@ -102,7 +104,7 @@ def check_filters(config: Config) -> None:
         ConfigError: two filters have one name, or one without a scorer has no column.
         ModelError: a head cannot be read or takes other vectors than the encoder gives, or a scorer cannot be found.
     """
-    filters = tuple(filters_of(config.score))
+    filters = tuple(filters_of(config.score, config.storage_options))
     _require_distinct(filters)
     has_own_columns = config.own_embeddings or config.input.format == "table"
     scored = {pixel_scorer_name(spec) for spec in config.embed.pixel_scorers}

@@ -7,7 +7,7 @@ both as bytes when a schema asks for that. Spark 3.5 reads no file with a FLOAT1
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files import storage
+from spark_imgdedup.stages._object_stores import jvm_path
 from spark_imgdedup.stages._vectors import DTYPE_KEY, HALVES
 
 if TYPE_CHECKING:
@@ -27,8 +28,16 @@ _UUID_KEY = "is_uuid"
 _UUID_DIGITS = "^(.{8})(.{4})(.{4})(.{4})(.{12})$"
 
 
-def open_table(spark: SparkSession, paths: tuple[str, ...], *, version: int | None = None) -> DataFrame:
+def open_table(
+    spark: SparkSession,
+    paths: tuple[str, ...],
+    options: Mapping[str, Any] | None = None,
+    *,
+    version: int | None = None,
+) -> DataFrame:
     """Parquet or Delta (told by its log, and at a version of it) at one or more paths.
+
+    `options` are the storage options by which they are opened.
 
     Parquet's UUIDs are text, and lists of its float16 array<binary>, which `_vectors` reads: Spark knows neither.
 
@@ -37,33 +46,33 @@ def open_table(spark: SparkSession, paths: tuple[str, ...], *, version: int | No
         SchemaError: a column is of a type that Spark cannot read.
     """
     for path in paths:
-        if not storage.is_glob(path) and not storage.exists(path):
+        if not storage.is_glob(path) and not storage.exists(path, options):
             raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
-    deltas = [storage.exists(storage.join(path, "_delta_log")) for path in paths]
+    deltas = [storage.exists(storage.join(path, "_delta_log"), options) for path in paths]
     if all(deltas) and len(paths) == 1:
-        return _open_delta(spark, paths[0], version)
+        return _open_delta(spark, paths[0], options, version)
     if any(deltas):
         raise ConfigError(f"{', '.join(paths)}: several paths must all be Parquet; give one Delta table at a time.")
-    tables = [_open_parquet(spark, path) for path in paths]
+    tables = [_open_parquet(spark, path, options) for path in paths]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), tables)
 
 
-def _open_parquet(spark: SparkSession, path: str) -> DataFrame:
-    if next(_data_files(path), None) is None:
+def _open_parquet(spark: SparkSession, path: str, options: storage.Options | None) -> DataFrame:
+    if next(_data_files(path, options), None) is None:
         raise ConfigError(f"{path}: no files there. Name a Parquet file, a folder of them, or a Delta table.")
     # Spark searches folders or reads columns from their names (year=2024), never both.
-    has_partitions = any("=" in name for name in storage.folder_names(path))
+    has_partitions = any("=" in name for name in storage.folder_names(path, options))
     reader = spark.read.option("recursiveFileLookup", str(not has_partitions).lower())
-    if (schema := _schema_for_spark(spark, path)) is not None:
+    if (schema := _schema_for_spark(spark, path, options)) is not None:
         reader = reader.schema(schema)
-    return _spell_uuids(reader.parquet(storage.spark_path(path)))
+    return _spell_uuids(reader.parquet(jvm_path(spark, path, options)))
 
 
-def _open_delta(spark: SparkSession, path: str, version: int | None) -> DataFrame:
+def _open_delta(spark: SparkSession, path: str, options: storage.Options | None, version: int | None) -> DataFrame:
     reader = spark.read.format("delta")
     reader = reader if version is None else reader.option("versionAsOf", version)
     try:
-        table = reader.load(storage.spark_path(path))
+        table = reader.load(jvm_path(spark, path, options))
         _ = table.schema  # Spark Connect looks for the format only when it is asked for something
         return table
     except Exception as error:
@@ -75,7 +84,7 @@ def _open_delta(spark: SparkSession, path: str, version: int | None) -> DataFram
         ) from None
 
 
-def _schema_for_spark(spark: SparkSession, path: str) -> StructType | None:
+def _schema_for_spark(spark: SparkSession, path: str, options: storage.Options | None) -> StructType | None:
     """A schema by which Spark reads the Parquet files of a folder, glob or file; None where it needs none.
 
     Looks at the footer of the first file, on the driver.
@@ -85,7 +94,7 @@ def _schema_for_spark(spark: SparkSession, path: str) -> StructType | None:
     """
     from pyspark.sql.types import ArrayType, BinaryType, StructField, StructType
 
-    metadata = _first_footer(path)
+    metadata = _first_footer(path, options)
     if metadata is None:
         return None
     leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
@@ -119,20 +128,20 @@ def _spell_uuids(df: DataFrame) -> DataFrame:
     return df
 
 
-def _first_footer(path: str) -> Any:
-    first = next(_data_files(path), None)  # if it is no Parquet file, Spark says so itself
+def _first_footer(path: str, options: storage.Options | None) -> Any:
+    first = next(_data_files(path, options), None)  # if it is no Parquet file, Spark says so itself
     if first is None:
         return None
     try:
-        with storage.open_read(first.url) as file:
+        with storage.open_read(first.url, options) as file:
             return pq.read_metadata(file)
     except pa.ArrowInvalid:
         return None
 
 
-def _data_files(path: str) -> Iterator[storage.FileInfo]:
+def _data_files(path: str, options: storage.Options | None) -> Iterator[storage.FileInfo]:
     # Spark passes over these names.
-    return (file for file in storage.list_files(path, "") if not posixpath.basename(file.url).startswith("_"))
+    return (file for file in storage.list_files(path, "", options) if not posixpath.basename(file.url).startswith("_"))
 
 
 def _is_list(kind: pa.DataType) -> bool:
