@@ -22,10 +22,10 @@ Name = Annotated[str, AfterValidator(_one_name)]
 class TablesConfig(Section):
     """Names of the tables in a catalog, `catalog.schema.table`, in place of folders."""
 
-    catalog: Name | None = Field(None, description="Catalog of the tables. Null: the session's own")
+    catalog: Name | None = Field(default=None, description="Catalog of the tables. Null: the session's own")
     # pydantic has a method of that name on every model.
     schema_name: Name | None = Field(
-        None,
+        default=None,
         alias="schema",
         description="Schema of the tables; it must be there, and each work_dir needs one of its own. Null: the tables "
         "are folders of work_dir, where the centroids, the records of the steps and the report are in any case",

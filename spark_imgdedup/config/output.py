@@ -18,23 +18,24 @@ class OutputConfig(StorageSection):
     """Where the dataset without duplicates goes."""
 
     path: Location | None = Field(
-        None, description="Folder of the new dataset; must not lie under the input, nor the input under it"
+        default=None, description="Folder of the new dataset; must not lie under the input, nor the input under it"
     )
     format: Literal["webdataset", "parquet", "delta"] = Field(
-        "webdataset", description="webdataset: tars, bytes verbatim; parquet, delta: (image_id, shard, key, members)"
+        default="webdataset",
+        description="webdataset: tars, bytes verbatim; parquet, delta: (image_id, shard, key, members)",
     )
     mode: Literal["overwrite", "replace_where", "delete"] = Field(
-        "overwrite",
+        default="overwrite",
         description="overwrite: the folder is this run's, and written anew; replace_where: rows of a Delta table that "
         "other runs write to as well are replaced; delete: the rows are deleted from the Delta table at input.path",
     )
     replace_where: Location | None = Field(
-        None,
+        default=None,
         description="For mode replace_where: the rows of the table at output.path that this run replaces, as SQL: "
         "\"date = '2026-11-26'\". Every row that it writes must fulfil it",
     )
     repack: Count | None = Field(
-        None, description="Samples per output tar. Null: one output tar for each input tar, under the same name"
+        default=None, description="Samples per output tar. Null: one output tar for each input tar, under the same name"
     )
 
 

@@ -38,16 +38,16 @@ class Config(Section):
     """Every setting of a run."""
 
     steps: tuple[StepName, ...] = Field(
-        STEP_NAMES,
+        default=STEP_NAMES,
         description="The steps that `run` takes, in order. score may stand before detect and cluster (what it rejects "
         "takes no part in the search) or after identify (what is left is filtered)",
     )
     input: InputConfig = InputConfig()
     work_dir: Location = Field(
-        "work", description="Folder of the tables between the steps, the centroids and the report"
+        default="work", description="Folder of the tables between the steps, the centroids and the report"
     )
     storage_options: StorageOptions = Field(
-        {},
+        default={},
         repr=False,
         description="Options of the fsspec file system (key, secret, endpoint_url, …) for every place of the run; for "
         "s3:// Spark's JVM gets them too. Empty: the environment's own credentials. Never written to logs, reports or "
@@ -65,7 +65,7 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
     gpu_profile: GpuProfileConfig = GpuProfileConfig()
     spark: dict[str, str] = Field(
-        {},
+        default={},
         repr=False,
         description="Spark settings of a session that this package starts, by Spark's own names; spark-submit and "
         "Databricks bring theirs",

@@ -61,7 +61,7 @@ class StorageSection(Section):
     """A group of settings with a place to read from or write to."""
 
     storage_options: StorageOptions = Field(
-        {},
+        default={},
         repr=False,
         description="The same for this place alone, in place of the general storage_options",
     )
