@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.submitting import LIMIT_SECONDS, ROOT, Cluster, Dataset, bare_environment, script
+from tests.cluster.fixtures import *  # noqa: F403  # pytest finds fixtures by name here
+from tests.cluster.submitting import LIMIT_SECONDS, ROOT, Dataset, bare_environment, script
 
 # Copies of each other among them, and one that ends in the middle of a sample.
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
@@ -22,22 +23,6 @@ def pytest_collection_modifyitems(items):
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.slow)
-
-
-@pytest.fixture(scope="session")
-def _cluster_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cluster")
-    yield folder
-    stopped = script("local_cluster.sh", "stop", folder)
-    assert stopped.returncode == 0, stopped.stderr
-
-
-@pytest.fixture
-def cluster(_cluster_folder):
-    """Running and whole at the start of each test, whatever the one before it has killed."""
-    started = script("local_cluster.sh", "start", _cluster_folder)
-    assert started.returncode == 0, started.stderr
-    return Cluster(_cluster_folder, started.stdout.strip())
 
 
 @pytest.fixture(scope="session")
@@ -67,19 +52,6 @@ def preinstalled(unpacked, tmp_path_factory):
     for found in folder.glob("lib/python*/site-packages/spark_imgdedup*"):
         shutil.rmtree(found)
     return folder
-
-
-@pytest.fixture(scope="session")
-def zipped(tmp_path_factory):
-    """The zip of scripts/build_zip.py."""
-    folder = tmp_path_factory.mktemp("zipped")
-    subprocess.run(
-        [sys.executable, str(ROOT / "scripts/build_zip.py"), "--to", str(folder)],
-        env={**bare_environment(), "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
-    (archive,) = folder.iterdir()
-    return archive
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,13 @@ class Cluster:
         return {path.name for path in application.glob(f"*/{pattern}")}
 
 
+def start_cluster(folder):
+    """The cluster of the folder, with what of it does not run started again."""
+    started = script("local_cluster.sh", "start", folder)
+    assert started.returncode == 0, started.stderr
+    return Cluster(folder, started.stdout.strip())
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Some of the sample shards, and a settings file that is the same for every run on them."""
