@@ -5,22 +5,25 @@ RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 CLIP := .venv-clip/bin/.installed
 SPARK35 := .venv-spark35/bin/.installed
+AIRFLOW := .venv-airflow/bin/.installed
+# Each has a command of its own below, and a row in README's table.
+KINDS := connect cluster airflow s3 delta rapids packaging spark35 torch
 # One thread for each numeric library: Spark runs one worker per core already.
 export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit torch slow connect spark35 docs lock bench clean
+.PHONY: help demo test test-slow check lint format types unit slow $(KINDS) docs lock bench clean
 
 help:  ## List these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 demo: $(RUN)  ## Deduplicate the sample shards and score the result against the truth
 	$(BIN)/spark-imgdedup demo
 
 test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
 
-test-slow: slow connect spark35 torch  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
+test-slow: slow $(KINDS)  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
 
 check: lint types  ## Lint, format check and types
 
@@ -36,10 +39,28 @@ unit: $(DEV)
 	$(BIN)/coverage report --format=total
 
 slow: $(DEV)
-	$(BIN)/python -m pytest -m "slow and not connect"
+	$(BIN)/python -m pytest -m "slow and not (connect or cluster or airflow or s3 or delta or rapids or packaging)"
 
 connect: $(DEV)  ## The stages and whole runs on a Spark Connect server
 	$(BIN)/python -m pytest -m connect --ignore tests/models
+
+cluster: $(DEV)  ## spark-submit to a standalone cluster on this machine
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+airflow: $(AIRFLOW)  ## The DAGs, run by Airflow on that cluster
+	$(BIN)/python -m pytest -m airflow tests/airflow
+
+s3: $(DEV)  ## Whole runs on an S3 server on this machine
+	$(BIN)/python -m pytest -m s3 tests/object_stores
+
+delta: $(DEV)  ## Tables, deletions and versions in Delta
+	$(BIN)/python -m pytest -m delta tests/delta
+
+rapids: $(DEV)  ## What the RAPIDS Accelerator says of each step; fetches its jar, 1 GB, once
+	$(BIN)/python -m pytest -m rapids tests/rapids
+
+packaging: $(DEV)  ## The wheel and the sdist, installed and used
+	$(BIN)/python -m pytest -m packaging tests/test_packaging.py
 
 spark35: $(SPARK35)  ## The stages and jobs on Spark 3.5
 	PYTHONPATH=$(CURDIR) PYSPARK_PYTHON=$(CURDIR)/.venv-spark35/bin/python .venv-spark35/bin/python -m pytest -m spark35 tests/stages tests/jobs
@@ -63,6 +84,7 @@ lock:  ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --universal pyproject.toml requirements/build.in --extra local --generate-hashes --python-version 3.11 --no-header -c requirements/constraints.in -o requirements/run.txt
 	uv pip compile -q --universal pyproject.toml requirements/build.in --extra dev --generate-hashes --python-version 3.11 --no-header -c requirements/run.txt -o requirements/dev.txt
 	grep -E '^[a-z]' requirements/dev.txt | grep -vE '^(pyspark|py4j)=' | tr -d '\\' | uv pip compile -q --universal requirements/spark35.in --generate-hashes --python-version 3.11 --no-header -c /dev/stdin -o requirements/spark35.txt
+	uv pip compile -q --universal requirements/airflow.in --generate-hashes --python-version 3.11 --no-header -o requirements/airflow.txt
 	uv pip compile -q --universal requirements/clip.in --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt -o requirements/clip.txt
 
 clean:  ## Remove what the commands above made, environments excepted
@@ -92,4 +114,9 @@ $(CLIP): requirements/clip.txt $(DEV)
 $(SPARK35): requirements/spark35.txt $(DEV)
 	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-spark35
 	$(BIN)/uv pip install -q --python .venv-spark35/bin/python --require-hashes -r requirements/spark35.txt
+	@touch $@
+
+$(AIRFLOW): requirements/airflow.txt $(DEV)
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-airflow
+	$(BIN)/uv pip install -q --python .venv-airflow/bin/python --require-hashes -r requirements/airflow.txt
 	@touch $@

@@ -116,7 +116,7 @@ def matrix() -> str:
 
 def _version(place: str) -> str:
     if "/" in place:
-        file, pattern = ROOT / place, r"^version=v?([\d.]+)"
+        file, pattern = ROOT / place, r"^(?:version|VERSITYGW)=v?([\d.]+)"
     else:
         lock, _, package = place.partition(":")
         file, pattern = ROOT / "requirements" / f"{lock}.txt", rf"^{re.escape(package)}==([^ ;]+)"
