@@ -30,8 +30,6 @@ PAGES = sorted(
 README = ROOT / "README.md"
 HOSTS = {
     "arxiv.org",
-    "github.com",
-    "s3fs.readthedocs.io",
     "commons.wikimedia.org",
     "creativecommons.org",
     "keepachangelog.com",
