@@ -109,7 +109,8 @@ def test_a_jvm_that_is_refused_is_one_line_without_the_secret(s3, bucket, datase
 
 
 def test_no_plan_shows_a_secret(spark, s3, bucket, dataset, capsys):
-    from spark_imgdedup import parse_config, read_images, register
+    from spark_imgdedup import read_images, register
+    from spark_imgdedup.config import parse_config
 
     register(spark)
     config = parse_config({"storage_options": s3.options, "input": {"path": dataset}})
