@@ -31,6 +31,14 @@ def s3(tmp_path_factory):
     assert stopped.returncode == 0, stopped.stderr
 
 
+@pytest.fixture
+def strict_s3(s3):
+    """The server, if it is one that refuses, logs and stores on disk."""
+    if not (s3.folder / "access.log").exists():
+        pytest.skip("moto lets everybody in, logs nothing and forgets everything: this needs versitygw, and so Go")
+    return s3
+
+
 @pytest.fixture(scope="session")
 def dataset(s3):
     """The URL of a folder of shards."""

@@ -59,8 +59,10 @@ def test_a_run_its_pictures_and_sparks_event_log_hold_no_secret(s3, bucket, data
         ({"endpoint_url": "http://127.0.0.1:1"}, "http://127.0.0.1:1/"),
     ],
 )
-def test_options_that_do_not_let_us_in_are_one_line_before_any_work(s3, bucket, dataset, tmp_path, changed, expected):
-    options = s3.options | changed
+def test_options_that_do_not_let_us_in_are_one_line_before_any_work(
+    strict_s3, bucket, dataset, tmp_path, changed, expected
+):
+    options = strict_s3.options | changed
     settings = {"storage_options": options, "input": {"path": dataset}, "work_dir": f"s3://{bucket}/work"}
 
     done = run_cli("run", "--config", write_settings(tmp_path / "dedup.yaml", settings))
@@ -80,7 +82,7 @@ def test_a_bucket_that_is_not_there_is_one_line_before_any_work(s3, dataset, tmp
     assert s3.secret not in done.stderr
 
 
-def test_a_jvm_that_is_refused_is_one_line_without_the_secret(s3, bucket, dataset, tmp_path):
+def test_a_jvm_that_is_refused_is_one_line_without_the_secret(strict_s3, bucket, dataset, tmp_path):
     code = (
         "import spark_imgdedup.stages._object_stores as stores\n"
         "from spark_imgdedup.files import s3a\n"
@@ -92,7 +94,8 @@ def test_a_jvm_that_is_refused_is_one_line_without_the_secret(s3, bucket, datase
         "stores.s3a_settings = other\n"
         "import sys; main(sys.argv[1:])\n"
     )
-    settings = {"storage_options": s3.options, "input": {"path": dataset}, "work_dir": f"s3://{bucket}/work"}
+    options = strict_s3.options
+    settings = {"storage_options": options, "input": {"path": dataset}, "work_dir": f"s3://{bucket}/work"}
     config = write_settings(tmp_path / "dedup.yaml", settings)
 
     done = subprocess.run(
@@ -105,7 +108,7 @@ def test_a_jvm_that_is_refused_is_one_line_without_the_secret(s3, bucket, datase
     )
 
     assert one_line(done).startswith("ConfigError: Spark's JVM was refused by the store: ")
-    assert not [value for value in (s3.secret, "recognisable-and-wrong") if value in done.stdout + done.stderr]
+    assert not [value for value in (options["secret"], "recognisable-and-wrong") if value in done.stdout + done.stderr]
 
 
 def test_no_plan_shows_a_secret(spark, s3, bucket, dataset, capsys):

@@ -42,7 +42,7 @@ def test_stop_leaves_a_process_alone_that_has_got_the_number_of_ours(tmp_path):
         other.wait()
 
 
-def test_stopping_takes_it_away_and_what_it_stores_is_there_at_the_next_start(tmp_path):
+def test_stopping_takes_it_away_and_what_it_stores_is_there_at_the_next_start(strict_s3, tmp_path):
     first = S3.from_exports(tmp_path, script("start", tmp_path).stdout)
     first.fs.pipe_file("datasets/a", b"kept")
 
