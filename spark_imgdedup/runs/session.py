@@ -119,8 +119,10 @@ def delta_settings() -> dict[str, str]:
         raise ConfigError(
             "Delta tables need `pip install 'spark-imgdedup[delta]'`, or a cluster that has Delta."
         ) from None
+    # Delta 3 is for Spark 3.5 and its Scala.
+    artifact = "delta-spark_2.12" if version.startswith("3.") else "delta-spark_4.1_2.13"
     return {
-        "spark.jars.packages": f"io.delta:delta-spark_4.1_2.13:{version}",
+        "spark.jars.packages": f"io.delta:{artifact}:{version}",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         # Delta reads its log in 50 tasks, which for a local log of ten lines take longer than the work.

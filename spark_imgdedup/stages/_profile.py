@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
@@ -27,6 +27,8 @@ def gpu_profile(spark: SparkSession, config: Config) -> ResourceProfile | None:
     master = spark.conf.get("spark.master", "") or ""
     if master.startswith("local"):
         problem = f"the master is {master}, and local mode schedules no GPUs"
+    elif spark.version.startswith("3."):
+        problem = f"Spark {spark.version} takes no profile for the functions of these stages"
     elif spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         problem = "spark.dynamicAllocation.enabled is true, with which a profile gets executors of its own"
     else:
@@ -36,5 +38,10 @@ def gpu_profile(spark: SparkSession, config: Config) -> ResourceProfile | None:
         return ResourceProfileBuilder().require(tasks).build
     raise ConfigError(
         f"gpu_profile.gpus_per_task is {wanted.gpus_per_task}, but {problem}. Leave it out, or run on standalone, YARN "
-        "or Kubernetes without dynamic allocation."
+        "or Kubernetes with Spark 4 and without dynamic allocation."
     )
+
+
+def as_option(profile: ResourceProfile | None) -> dict[str, Any]:
+    """For a call of `mapInArrow`: Spark 3.5's has no such parameter."""
+    return {} if profile is None else {"profile": profile}

@@ -26,7 +26,7 @@ from spark_imgdedup.kernels.kmeans import (
 )
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 from spark_imgdedup.stages._carried import carried, carried_fields, plain_names, with_fields
-from spark_imgdedup.stages._profile import gpu_profile
+from spark_imgdedup.stages._profile import as_option, gpu_profile
 from spark_imgdedup.stages._vectors import (
     VectorColumn,
     mark_vectors,
@@ -122,7 +122,7 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
                 [numbers, VectorColumn("float32").encode(centroids)], names=["cluster_id", "centroid"]
             )
 
-    rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS, profile=profile).collect())
+    rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS, **as_option(profile)).collect())
     return np.frombuffer(b"".join(row.centroid for row in rows), "<f4").reshape(-1, population.dim)
 
 
@@ -163,7 +163,7 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
 
     plain = embeddings.toDF("id", "embedding", *plain_names(config).values())
     return mark_vectors(
-        plain.mapInArrow(assign, schema, profile=gpu_profile(df.sparkSession, config)), "embedding", written
+        plain.mapInArrow(assign, schema, **as_option(gpu_profile(df.sparkSession, config))), "embedding", written
     )
 
 

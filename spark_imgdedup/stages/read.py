@@ -33,6 +33,7 @@ from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
 from spark_imgdedup.stages._columns import field_arrays, field_columns, id_as_text, quoted
 from spark_imgdedup.stages._object_stores import jvm_path
+from spark_imgdedup.stages._profile import as_option
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def map_shards(
         numbers = [number for batch in rows for number in batch.column(0).to_pylist()]
         return work(shard for number in numbers for shard in groups[number])
 
-    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema, profile=profile)
+    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema, **as_option(profile))
 
 
 def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:
