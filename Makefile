@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit slow $(KINDS) docs lock bench clean
+.PHONY: help demo test test-slow check lint format types unit slow $(KINDS) thorough docs lock bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -45,22 +45,25 @@ connect: $(DEV)  ## The stages and whole runs on a Spark Connect server
 	$(BIN)/python -m pytest -m connect --ignore tests/models
 
 cluster: $(DEV)  ## spark-submit to a standalone cluster on this machine
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m "cluster and not thorough" tests/cluster
 
 airflow: $(AIRFLOW)  ## The DAGs, run by Airflow on that cluster
-	$(BIN)/python -m pytest -m airflow tests/airflow
+	$(BIN)/python -m pytest -m "airflow and not thorough" tests/airflow
 
 s3: $(DEV)  ## Whole runs on an S3 server on this machine
-	$(BIN)/python -m pytest -m s3 tests/object_stores
+	$(BIN)/python -m pytest -m "s3 and not thorough" tests/object_stores
 
 delta: $(DEV)  ## Tables, deletions and versions in Delta
-	$(BIN)/python -m pytest -m delta tests/delta
+	$(BIN)/python -m pytest -m "delta and not thorough" tests/delta
 
 rapids: $(DEV)  ## What the RAPIDS Accelerator says of each step; fetches its jar, 1 GB, once
 	$(BIN)/python -m pytest -m rapids tests/rapids
 
 packaging: $(DEV)  ## The wheel and the sdist, installed and used
 	$(BIN)/python -m pytest -m packaging tests/test_packaging.py
+
+thorough: $(AIRFLOW)  ## The long variants of the tests of S3, Delta and Airflow, which CI has no time for
+	for kind in airflow s3 delta; do $(BIN)/python -m pytest -m "$$kind and thorough" || exit 1; done
 
 spark35: $(SPARK35)  ## The stages and jobs on Spark 3.5
 	PYTHONPATH=$(CURDIR) PYSPARK_PYTHON=$(CURDIR)/.venv-spark35/bin/python .venv-spark35/bin/python -m pytest -m spark35 tests/stages tests/jobs

@@ -274,7 +274,7 @@ def test_the_table_of_what_is_tested_is_that_of_the_markers(tmp_path):
 def test_every_marker_has_a_row_there_or_is_about_something_else():
     markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
     rows = re.findall(r'marker="(\w+)"', (ROOT / "scripts" / "write_matrix.py").read_text())
-    assert {line.partition(":")[0] for line in markers} == {*rows, "slow", "gpu", "nsfw"}
+    assert {line.partition(":")[0] for line in markers} == {*rows, "slow", "thorough", "gpu", "nsfw"}
 
 
 @each_page

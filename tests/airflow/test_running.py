@@ -110,6 +110,7 @@ def test_a_second_run_of_a_day_skips_every_step_and_touches_no_file(second, days
     assert days.files(DAY) == before
 
 
+@pytest.mark.thorough
 def test_another_eps_renews_what_depends_on_it_and_nothing_else(connected, days, second, local, ours):
     done = connected.run(*days.command(DAY, eps=0.01))
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from spark_imgdedup.cli import app
@@ -30,6 +31,7 @@ def call(line):
     return done.output
 
 
+@pytest.mark.thorough
 def test_everything_that_the_guide_shows_runs_and_does_what_it_says(spark, tmp_path, monkeypatch):
     for name in ("photos-00000.tar", "crawl/photos-00000.tar"):
         (tmp_path / "shards" / name).parent.mkdir(parents=True, exist_ok=True)

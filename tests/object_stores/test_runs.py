@@ -79,6 +79,7 @@ def test_the_environments_credentials_are_enough_for_both_sides(s3, bucket, data
     assert_same_result(s3.download(bucket, tmp_path / "found"), dataset, local)
 
 
+@pytest.mark.thorough
 def test_tars_alone_on_s3_need_no_hadoop_aws_and_each_place_may_have_its_own_options(
     s3, bucket, dataset, local, tmp_path
 ):
@@ -97,6 +98,7 @@ def test_tars_alone_on_s3_need_no_hadoop_aws_and_each_place_may_have_its_own_opt
     assert_same_result(tmp_path, dataset, local)
 
 
+@pytest.mark.thorough
 def test_own_embeddings_and_a_list_of_ids_are_read_from_s3_and_a_parquet_dataset_written_there(
     s3, bucket, dataset, local, tmp_path
 ):
@@ -125,6 +127,7 @@ def test_own_embeddings_and_a_list_of_ids_are_read_from_s3_and_a_parquet_dataset
     assert not {row["image_id"] for row in kept} & set(ids)
 
 
+@pytest.mark.thorough
 def test_delta_tables_on_s3_hold_what_parquet_tables_hold_on_local_disk(s3, bucket, dataset, local, tmp_path):
     pytest.importorskip("delta")
     from deltalake import DeltaTable
