@@ -56,6 +56,7 @@ def test_the_output_has_the_samples_that_stay_with_all_their_members(folder):
     assert {"txt", "json"} <= dict(rows[0]["members"]).keys()
 
 
+@pytest.mark.thorough
 def test_another_eps_writes_a_new_version_and_a_second_run_writes_none(folder):
     run(folder, "--set", "identify.eps=0.1")
     second = run(folder, "--set", "identify.eps=0.1")
@@ -66,6 +67,7 @@ def test_another_eps_writes_a_new_version_and_a_second_run_writes_none(folder):
     assert second.stderr.count("skipped") == 5
 
 
+@pytest.mark.thorough
 def test_a_delta_table_and_a_parquet_file_of_ids_are_removed_together(folder):
     duplicates = DeltaTable(str(folder / "work" / "duplicates")).to_pyarrow_table()["image_id"].to_pylist()
     other = next(row["image_id"] for row in DeltaTable(str(folder / "out")).to_pyarrow_table().to_pylist())

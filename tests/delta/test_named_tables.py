@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.tars import jpeg, make_tar
 
 RUN = """
@@ -42,6 +44,7 @@ print(json.dumps([kept, versions, properties["spark_imgdedup.work_dir"], before]
 """
 
 
+@pytest.mark.thorough
 def test_another_eps_writes_a_new_version_under_the_same_name_and_the_old_one_can_be_read(tmp_path):
     make_tar(tmp_path / "in/a.tar", [("0.jpg", jpeg(1)), ("1.jpg", jpeg(2))])
     make_tar(tmp_path / "in/b.tar", [("0.jpg", jpeg(1)), ("1.jpg", jpeg(3))])
