@@ -48,11 +48,11 @@ def get_session(config: Config) -> SparkSession:
     if active is not None:
         _warn_of_ignored(active, config)
         return active
-    builder = SparkSession.builder.appName("spark-imgdedup")
     if any(name in os.environ for name in _STARTED_ELSEWHERE):
-        session = builder.getOrCreate()
+        session = SparkSession.builder.getOrCreate()  # a name given here would replace that of spark-submit --name
         _warn_of_ignored(session, config)
         return session
+    builder = SparkSession.builder.appName("spark-imgdedup")
     settings = config.spark if "spark.remote" in config.spark else {**_local_settings(config), **config.spark}
     for key, value in settings.items():
         builder = builder.config(key, value)

@@ -19,7 +19,7 @@ SPARK_SUBMIT = Path(pyspark.__file__).parent / "bin/spark-submit"
 
 
 # spark-submit gives both streams of the Python process on its standard output.
-def submit(job, folder, *arguments):
+def submit(job, folder, *arguments, options=()):
     """Run a job of ours from another folder, as on a machine where the package is installed."""
     environment = {
         **os.environ,
@@ -27,9 +27,9 @@ def submit(job, folder, *arguments):
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_HOME": str(SPARK_SUBMIT.parents[1]),
     }
+    ours = ("--master", "local[2]", "--conf", "spark.ui.enabled=false")
     return subprocess.run(
-        [str(SPARK_SUBMIT), "--master", "local[2]", "--conf", "spark.ui.enabled=false", str(ROOT / "jobs" / job)]
-        + [str(argument) for argument in arguments],
+        [str(SPARK_SUBMIT), *ours, *options, str(ROOT / "jobs" / job), *map(str, arguments)],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -54,6 +54,17 @@ def dataset(tmp_path_factory):
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(settings))
     return folder
+
+
+def test_the_name_of_an_application_is_that_of_spark_submit(tmp_path):
+    script = tmp_path / "name.py"
+    script.write_text(
+        "from spark_imgdedup.config import Config\n"
+        "from spark_imgdedup.runs.session import get_session\n"
+        "print('called', get_session(Config()).conf.get('spark.app.name'))\n"
+    )
+
+    assert "called images of monday" in submit(script, tmp_path, options=("--name", "images of monday")).stdout
 
 
 @pytest.mark.slow
