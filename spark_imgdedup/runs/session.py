@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
+from spark_imgdedup.files.delta_log import is_delta
 from spark_imgdedup.runs.java import java_problem
 from spark_imgdedup.runs.object_stores import places, s3a_packages
 
@@ -100,11 +100,7 @@ def _needs_delta(config: Config) -> bool:
     if "delta" in (config.table.format, config.output.format):
         return True
     brought = ("cluster.embeddings_path", "remove.ids_path", "input.path")
-    return any(
-        storage.exists(storage.join(place.url, "_delta_log"), place.options)
-        for place in places(config)
-        if place.setting in brought
-    )
+    return any(is_delta(place.url, place.options) for place in places(config) if place.setting in brought)
 
 
 def delta_settings() -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.delta_log import is_delta
 from spark_imgdedup.stages._object_stores import jvm_path
 from spark_imgdedup.stages._vectors import DTYPE_KEY, HALVES
 
@@ -48,7 +49,7 @@ def open_table(
     for path in paths:
         if not storage.is_glob(path) and not storage.exists(path, options):
             raise ConfigError(f"{path}: no such table. Name a Parquet file, a folder of them, or a Delta table.")
-    deltas = [storage.exists(storage.join(path, "_delta_log"), options) for path in paths]
+    deltas = [is_delta(path, options) for path in paths]
     if all(deltas) and len(paths) == 1:
         return _open_delta(spark, paths[0], options, version)
     if any(deltas):
