@@ -139,8 +139,8 @@ def export(
     """Write the embeddings as (image_id string, embedding list<float>) Parquet, as other tools read them."""
     from spark_imgdedup.files import storage
     from spark_imgdedup.runs.tables import Tables
-    from spark_imgdedup.stages._object_stores import jvm_path
     from spark_imgdedup.stages.embed import export_embeddings
+    from spark_imgdedup.stages.object_stores import jvm_path
 
     loaded = load_config(config, set_ or ())
     if storage.exists(to, loaded.storage_options):

@@ -32,10 +32,10 @@ from spark_imgdedup.runs.sources import (
     searched_images,
 )
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
-from spark_imgdedup.stages._order import preference
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.detect import collapse_copies, group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.preference import preference
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from spark_imgdedup.stages.score import check_filters, filters_of, score_images
 

@@ -61,7 +61,7 @@ def _misranked(config: Config) -> Iterator[str]:
 
 
 def _unreachable(config: Config) -> Iterator[str]:
-    known = (*config.carried_columns, DISTANCE, config.id_column)
+    known = (*config.kept_columns, DISTANCE, config.id_column)
     lost = [name for name in config.pairwise.metadata_columns if name not in known]
     if lost:
         yield (

@@ -154,7 +154,7 @@ class Config(Section):
         return self.detect.method == "embedding" and "exact" in self.detect.prepass and not self.own_embeddings
 
     @property
-    def carried_columns(self) -> tuple[str, ...]:
+    def kept_columns(self) -> tuple[str, ...]:
         """Columns beside our own that stay with the rows through clusters, similarities and duplicates."""
         ours = ("dup_count",) if self.collapses_copies else ()
         return tuple(dict.fromkeys((*self.cluster.metadata_columns, *ours)))

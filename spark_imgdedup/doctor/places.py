@@ -19,7 +19,7 @@ from spark_imgdedup.files.s3a import bucket_of
 from spark_imgdedup.files.shards import list_shards, total_bytes
 from spark_imgdedup.runs.object_stores import hadoop_version, places, store_problem
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages._object_stores import jvm_path
+from spark_imgdedup.stages.object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -21,7 +21,7 @@ from spark_imgdedup.report.spread import (
     break_down_similarity,
 )
 from spark_imgdedup.runs.tables import WRITTEN_BY
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

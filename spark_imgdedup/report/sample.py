@@ -15,7 +15,7 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.kernels.images import ImageError, decode_image
 from spark_imgdedup.report.contact_sheet import MAX_PIXELS, Pair, draw_sheet
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.samples import Places, save_images
 
 if TYPE_CHECKING:

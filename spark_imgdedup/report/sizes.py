@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

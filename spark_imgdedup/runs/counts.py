@@ -11,7 +11,7 @@ import yaml
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.runs.resume import hash_names
+from spark_imgdedup.runs.fingerprints import hash_names
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
 

@@ -13,11 +13,11 @@ from spark_imgdedup.files.copy_plan import plan_copies
 from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
 from spark_imgdedup.runs.deletion import is_deleted
 from spark_imgdedup.runs.delta import table_size
-from spark_imgdedup.runs.part import is_replaced, replace_part
-from spark_imgdedup.stages._object_stores import jvm_path
-from spark_imgdedup.stages._vectors import widen_halves
+from spark_imgdedup.runs.replace_where import is_replaced, replace_part
+from spark_imgdedup.stages.object_stores import jvm_path
 from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, read_kept_files, remove_images
 from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.vector_column import widen_halves
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -21,10 +21,10 @@ from spark_imgdedup.runs.delta import (
     table_name,
     table_size,
 )
-from spark_imgdedup.runs.resume import fingerprint, steps_before
+from spark_imgdedup.runs.fingerprints import fingerprint, steps_before
 from spark_imgdedup.runs.sources import built_on, mark_rejected
 from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.index import index_images
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.runs import counts
 from spark_imgdedup.runs.dataset import is_written
+from spark_imgdedup.runs.fingerprints import fingerprint, steps_before
 from spark_imgdedup.runs.progress import progress_lines
-from spark_imgdedup.runs.resume import fingerprint, steps_before
 from spark_imgdedup.runs.sources import built_on
 from spark_imgdedup.runs.tables import StepRecord, Tables, tables_of
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from spark_imgdedup.config import STEP_NAMES, Config, StepName
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.models import recommended_eps
-from spark_imgdedup.runs.metadata import require_metadata
-from spark_imgdedup.runs.resume import steps_before
+from spark_imgdedup.runs.check_columns import require_metadata
+from spark_imgdedup.runs.fingerprints import steps_before
 
 if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import Tables

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from spark_imgdedup import __version__, schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.runs.check_columns import require_metadata
 from spark_imgdedup.runs.counts import count_images
-from spark_imgdedup.runs.metadata import require_metadata
-from spark_imgdedup.runs.resume import fingerprint, hash_names, steps_before
+from spark_imgdedup.runs.fingerprints import fingerprint, hash_names, steps_before
 from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
-from spark_imgdedup.stages._columns import id_as_text
+from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.embed import embed_images, embed_shards
 from spark_imgdedup.stages.index import index_embeddings, index_images
 from spark_imgdedup.stages.read import read_images

@@ -17,7 +17,7 @@ from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.session import get_session
-from spark_imgdedup.stages._object_stores import jvm_path
+from spark_imgdedup.stages.object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -25,9 +25,9 @@ from spark_imgdedup.kernels.kmeans import (
     train_centroids,
 )
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
-from spark_imgdedup.stages._carried import carried, carried_fields, plain_names, with_fields
-from spark_imgdedup.stages._profile import as_option, gpu_profile
-from spark_imgdedup.stages._vectors import (
+from spark_imgdedup.stages.gpu_tasks import as_option, gpu_profile
+from spark_imgdedup.stages.kept_columns import kept, kept_fields, plain_names, with_fields
+from spark_imgdedup.stages.vector_column import (
     VectorColumn,
     mark_vectors,
     require_id_type,
@@ -65,7 +65,7 @@ class Population:
 def select_embeddings(df: DataFrame, config: Config) -> DataFrame:
     """(id, embedding) of the rows that have one, with the id under the name that every later table uses.
 
-    The columns of `config.carried_columns` follow.
+    The columns of `config.kept_columns` follow.
 
     Raises:
         SchemaError: a column is missing, or does not hold ids or vectors, or is to be ranked by and has no order.
@@ -74,13 +74,13 @@ def select_embeddings(df: DataFrame, config: Config) -> DataFrame:
 
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
     schemas.require(df, {config.id_column: None, embedding: None}, stage="cluster")
-    carried_fields(df, config, stage="cluster")
+    kept_fields(df, config, stage="cluster")
     require_id_type(df, config.id_column)
     if "rejected_because" in df.columns:
         df = df.where(F.col("rejected_because").isNull())
     column = vector_column(df, embedding, stage="cluster")
     values = vector_values(df, embedding, column)
-    return mark_vectors(df.select(config.id_column, values.alias("embedding"), *carried(config)), "embedding", column)
+    return mark_vectors(df.select(config.id_column, values.alias("embedding"), *kept(config)), "embedding", column)
 
 
 def fit_centroids(df: DataFrame, config: Config) -> Centroids:
@@ -129,7 +129,7 @@ def fit_centroids(df: DataFrame, config: Config) -> Centroids:
 def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, config: Config) -> DataFrame:
     """Each row with its nearest centroid: id, cluster_id, embedding, cosine_dist_to_cent, rejected_because.
 
-    The columns of `config.carried_columns` follow, as they are.
+    The columns of `config.kept_columns` follow, as they are.
 
     A row that cannot be compared (its vector is zero, NaN, null or of another length, or its id is null) stays, with a
     reason and no cluster.
@@ -153,7 +153,7 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
     id_type = embeddings.schema[config.id_column].dataType.simpleString()
 
     columns = schemas.CLUSTERS.format(id=f"`{config.id_column}` {id_type}", embedding=written.spark_type)
-    schema = with_fields(embeddings, columns, carried_fields(embeddings, config, stage="cluster"))
+    schema = with_fields(embeddings, columns, kept_fields(embeddings, config, stage="cluster"))
     names = schema.names
 
     def assign(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

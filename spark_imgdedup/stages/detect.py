@@ -16,8 +16,8 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import BandPlan, bands, expected_recall, plan_bands, words
-from spark_imgdedup.stages._order import Order, first_of, precedes, rank_struct, sort_keys
-from spark_imgdedup.stages._partitions import shuffle_partitions
+from spark_imgdedup.stages.partitions import shuffle_partitions
+from spark_imgdedup.stages.preference import Order, first_of, precedes, rank_struct, sort_keys
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -19,10 +19,10 @@ from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, cached_encoder
 from spark_imgdedup.models.scorers import cached_pixel_scorer, pixel_scorer_name
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, StreamSettings, embed_stream
-from spark_imgdedup.stages._columns import field_arrays, field_columns, quoted
-from spark_imgdedup.stages._profile import gpu_profile
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
+from spark_imgdedup.stages.columns import field_arrays, field_columns, quoted
+from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.read import iter_images, map_shards
+from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.stages._columns import quoted
-from spark_imgdedup.stages._order import add_random_rank, preference
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.detect import match_hashes
+from spark_imgdedup.stages.preference import add_random_rank, preference
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -38,7 +38,7 @@ def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
             f"identify.eps must be a number here, got {eps!r}. `spark-imgdedup eps` prints what each eps would remove."
         )
     columns = {config.id_column: None, "max_id": None, "cosine_sim_score": "double", "cluster_id": "int"}
-    schemas.require(similarities, {**columns, **dict.fromkeys(config.carried_columns)}, stage="identify")
+    schemas.require(similarities, {**columns, **dict.fromkeys(config.kept_columns)}, stage="identify")
     # The best-ranked row names itself and scores 0: it is never a duplicate, not even for eps just below 1.
     repeats_another = F.col(config.id_column) != F.col("max_id")
     score = F.col("cosine_sim_score")
@@ -57,8 +57,8 @@ def identify_copies(copies: DataFrame, images: DataFrame, config: Config) -> Dat
     from pyspark.sql import functions as F
 
     found = copies.select("image_id", "max_id", F.lit(1.0).alias("cosine_sim_score"), _no_cluster())
-    if config.carried_columns:
-        known = [name for name in config.carried_columns if name in images.columns]
+    if config.kept_columns:
+        known = [name for name in config.kept_columns if name in images.columns]
         found = found.join(images.select("image_id", *map(quoted, known)), "image_id")
     return _as_duplicates(found, "exact", config)
 
@@ -82,7 +82,7 @@ def identify_by_hash(images: DataFrame, near: DataFrame, config: Config) -> Data
     matches = match_hashes(ranked, near, order=order)
     score = F.round(1 - F.col("hamming") / config.detect.phash_bits, 6).alias("cosine_sim_score")
     found = matches.select(config.id_column, "max_id", score)
-    known = [name for name in ("cluster_id", *config.carried_columns) if name in images.columns]
+    known = [name for name in ("cluster_id", *config.kept_columns) if name in images.columns]
     if known:
         found = found.join(images.select(config.id_column, *map(quoted, known)), config.id_column)
     return _as_duplicates(found if is_clustered else found.withColumn("cluster_id", _no_cluster()), "phash", config)
@@ -100,12 +100,12 @@ def unite(*found: DataFrame, id_column: str) -> DataFrame:
 def _as_duplicates(found: DataFrame, found_by: str, config: Config) -> DataFrame:
     from pyspark.sql import functions as F
 
-    carried = (
+    kept = (
         F.col(quoted(name)) if name in found.columns else F.lit(0).cast("bigint").alias(name)  # dup_count of a copy
-        for name in config.carried_columns
+        for name in config.kept_columns
     )
     ours = (config.id_column, "max_id", "cosine_sim_score", "cluster_id")
-    return found.select(*ours, F.lit(found_by).alias("found_by"), *carried)
+    return found.select(*ours, F.lit(found_by).alias("found_by"), *kept)
 
 
 def _no_cluster() -> Column:

@@ -12,7 +12,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.config.values import JsonType
 from spark_imgdedup.files.shards import Shard, list_shards
 from spark_imgdedup.models.stream import ImageRecord
-from spark_imgdedup.stages._columns import id_as_text, quoted
+from spark_imgdedup.stages.columns import id_as_text, quoted
 from spark_imgdedup.stages.read import group_by_bytes, iter_images, map_shards, read_images, sample_columns
 from spark_imgdedup.stages.user_tables import open_table
 

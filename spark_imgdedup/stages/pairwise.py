@@ -13,11 +13,11 @@ from spark_imgdedup.gpu import task_device, to_device, to_host
 from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
 from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages._carried import carried_fields, in_utc, plain_names, rank_keys, with_fields
-from spark_imgdedup.stages._columns import quoted
-from spark_imgdedup.stages._groups import map_groups
-from spark_imgdedup.stages._partitions import shuffle_partitions
-from spark_imgdedup.stages._vectors import VectorColumn, vector_column
+from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.groups import map_groups
+from spark_imgdedup.stages.kept_columns import in_utc, kept_fields, plain_names, rank_keys, with_fields
+from spark_imgdedup.stages.partitions import shuffle_partitions
+from spark_imgdedup.stages.vector_column import VectorColumn, vector_column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
     """One row per image: the better-ranked image of its cluster that it resembles most.
 
-    A cluster is one Spark group, held by one worker as float32. The columns of `config.carried_columns` follow ours.
+    A cluster is one Spark group, held by one worker as float32. The columns of `config.kept_columns` follow ours.
 
     `pairwise.distance_metric` l2 ranks as cosine does: between unit vectors the distance is sqrt(2 * cosine distance),
     which has the same order.
@@ -39,14 +39,14 @@ def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
     needed = {config.id_column: None, "cluster_id": "int", "cosine_dist_to_cent": "double", "embedding": None}
     schemas.require(clusters, needed, stage="pairwise")
     column = vector_column(clusters, "embedding", stage="pairwise")
-    others = carried_fields(clusters, config, stage="pairwise")
+    others = kept_fields(clusters, config, stage="pairwise")
     id_type = clusters.schema[config.id_column].dataType.simpleString()
 
     def score_cluster(cluster: pa.Table) -> pa.Table:
         return _score_cluster(cluster, column, config)
 
-    carried = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
-    rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *carried)
+    kept = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
+    rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *kept)
     columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
     schema = with_fields(clusters, columns, others)
     # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.

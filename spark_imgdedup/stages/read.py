@@ -31,9 +31,9 @@ from spark_imgdedup.files.shards import (
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
-from spark_imgdedup.stages._columns import field_arrays, field_columns, id_as_text, quoted
-from spark_imgdedup.stages._object_stores import jvm_path
-from spark_imgdedup.stages._profile import as_option
+from spark_imgdedup.stages.columns import field_arrays, field_columns, id_as_text, quoted
+from spark_imgdedup.stages.gpu_tasks import as_option
+from spark_imgdedup.stages.object_stores import jvm_path
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from spark_imgdedup.files.shards import (
     split_name,
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
-from spark_imgdedup.stages._columns import id_as_text
+from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.read import group_by_bytes
 from spark_imgdedup.stages.user_tables import open_table
 

@@ -27,7 +27,7 @@ from spark_imgdedup.files.shards import (
     split_name,
 )
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
-from spark_imgdedup.stages._columns import id_as_text, quoted
+from spark_imgdedup.stages.columns import id_as_text, quoted
 from spark_imgdedup.stages.read import map_shards
 from spark_imgdedup.stages.user_tables import open_table
 

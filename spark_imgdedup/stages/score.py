@@ -20,8 +20,8 @@ from spark_imgdedup.models import embedding_dim
 from spark_imgdedup.models.heads import Head
 from spark_imgdedup.models.plugins import import_class
 from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer, pixel_scorer_name
-from spark_imgdedup.stages._heads import open_head
-from spark_imgdedup.stages._vectors import VectorColumn, vector_column, vector_lengths, without_vector_type
+from spark_imgdedup.stages.heads import open_head
+from spark_imgdedup.stages.vector_column import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

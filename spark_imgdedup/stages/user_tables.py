@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.delta_log import is_delta
-from spark_imgdedup.stages._object_stores import jvm_path
-from spark_imgdedup.stages._vectors import DTYPE_KEY, HALVES
+from spark_imgdedup.stages.object_stores import jvm_path
+from spark_imgdedup.stages.vector_column import DTYPE_KEY, HALVES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

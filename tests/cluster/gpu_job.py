@@ -51,7 +51,7 @@ def run_stages(spark, config, folder):
 
 def main(folder=None):
     from spark_imgdedup import Config
-    from spark_imgdedup.stages._profile import gpu_profile
+    from spark_imgdedup.stages.gpu_tasks import gpu_profile
 
     spark = SparkSession.builder.getOrCreate()
     shards = Path(__file__).resolve().parents[2] / "examples/shards/crawl"

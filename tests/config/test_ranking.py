@@ -68,7 +68,7 @@ def test_hashes_rank_by_columns_of_the_images_without_any_cluster():
 
 
 @pytest.mark.parametrize(
-    ("detect", "cluster", "carried"),
+    ("detect", "cluster", "kept"),
     [
         ({}, {}, ()),
         ({}, {"metadata_columns": ["width", "shard", "width"]}, ("width", "shard")),
@@ -79,8 +79,8 @@ def test_hashes_rank_by_columns_of_the_images_without_any_cluster():
         ({"prepass": ["exact"]}, OWN, ()),
     ],
 )
-def test_what_stays_with_the_rows_is_the_metadata_and_the_number_of_collapsed_copies(detect, cluster, carried):
-    assert settings({}, cluster, detect=detect).carried_columns == carried
+def test_what_stays_with_the_rows_is_the_metadata_and_the_number_of_collapsed_copies(detect, cluster, kept):
+    assert settings({}, cluster, detect=detect).kept_columns == kept
 
 
 @pytest.mark.parametrize("name", [*RESERVED, "image_id", "Cluster_ID"])
@@ -92,7 +92,7 @@ def test_a_column_named_like_one_of_ours_is_refused(name):
 
 def test_the_id_column_of_own_embeddings_is_one_of_ours_and_image_id_is_not():
     assert "clip would take the place" in error_of({}, OWN | {"metadata_columns": ["clip"]})
-    assert settings({}, OWN | {"metadata_columns": ["image_id"]}).carried_columns == ("image_id",)
+    assert settings({}, OWN | {"metadata_columns": ["image_id"]}).kept_columns == ("image_id",)
 
 
 @pytest.mark.parametrize(

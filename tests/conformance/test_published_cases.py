@@ -15,10 +15,10 @@ from spark_imgdedup.kernels.kmeans import nearest_centroid
 from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
 from spark_imgdedup.kernels.ranking import RankKey, rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages._order import preference, rank_struct, sort_keys
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.preference import preference, rank_struct, sort_keys
 from tests.arrow import computed
 from tests.conformance.test_kernels_against_oracle import by_kernels, ours
 

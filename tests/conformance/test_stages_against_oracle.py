@@ -13,11 +13,11 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.thresholds import count_by_eps
+from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors
 from tests.arrow import computed, from_arrow, to_arrow
 from tests.conformance.test_kernels_against_oracle import ORACLES, metadata_of, ours
 

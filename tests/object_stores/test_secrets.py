@@ -84,7 +84,7 @@ def test_a_bucket_that_is_not_there_is_one_line_before_any_work(s3, dataset, tmp
 
 def test_a_jvm_that_is_refused_is_one_line_without_the_secret(strict_s3, bucket, dataset, tmp_path):
     code = (
-        "import spark_imgdedup.stages._object_stores as stores\n"
+        "import spark_imgdedup.stages.object_stores as stores\n"
         "from spark_imgdedup.files import s3a\n"
         "from spark_imgdedup.cli import main\n"
         # What the two sides are told differs on a cluster with credentials of its own.

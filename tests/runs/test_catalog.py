@@ -10,7 +10,7 @@ import yaml
 from spark_imgdedup.config import load_config, parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.pipeline import run
-from spark_imgdedup.runs.resume import fingerprint
+from spark_imgdedup.runs.fingerprints import fingerprint
 from spark_imgdedup.runs.tables import StepRecord, Tables
 from tests.tars import jpeg, make_tar
 

@@ -14,9 +14,9 @@ from spark_imgdedup.files import artifacts
 from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages import cluster as stage
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids, select_embeddings
 from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
 from tests.arrow import to_arrow
 from tests.spark_versions import needs_spark_4
 

@@ -13,9 +13,9 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, load_encoder
-from spark_imgdedup.stages._vectors import VectorColumn, vector_column
 from spark_imgdedup.stages.embed import embed_images, embed_shards, export_embeddings
 from spark_imgdedup.stages.read import read_images
+from spark_imgdedup.stages.vector_column import VectorColumn, vector_column
 from tests.arrow import to_arrow
 
 COLOURS = "tests.encoders:ColourEncoder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from spark_imgdedup.stages._object_stores import jvm_path
+from spark_imgdedup.stages.object_stores import jvm_path
 
 OPTIONS = {"key": "k", "secret": "recognisable", "endpoint_url": "http://127.0.0.1:1"}
 

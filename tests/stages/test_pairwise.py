@@ -10,10 +10,10 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import rank_order
-from spark_imgdedup.stages._carried import rank_keys
-from spark_imgdedup.stages._groups import map_groups, map_sorted_groups
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors
+from spark_imgdedup.stages.groups import map_groups, map_sorted_groups
+from spark_imgdedup.stages.kept_columns import rank_keys
 from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors
 
 # The hand-made cluster: the centroid is row 0, and rows 4 and 5 repeat it.
 SIX = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12], [1, 2, 3], [1, 2, 3]], np.float32)
@@ -194,7 +194,7 @@ def test_columns_of_any_type_and_name_stay_with_their_rows_as_they_are(in_berlin
 def test_columns_of_every_ordered_type_rank_with_the_missing_last(values):
     def order(ascending):
         config = settings(metadata=["key"], which_to_keep="metadata", metadata_columns=["key"], ascending=ascending)
-        keys = rank_keys(pa.table({"_carried_0": values}), np.zeros(4), config)
+        keys = rank_keys(pa.table({"_kept_0": values}), np.zeros(4), config)
         found = rank_order([0, 1, 2, 3], np.zeros(4), which_to_keep="metadata", random_state=0, keys=keys)
         return found.tolist()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spark_imgdedup.stages._partitions import number_of, shuffle_partitions
+from spark_imgdedup.stages.partitions import number_of, shuffle_partitions
 
 
 def test_a_shuffle_has_as_many_tasks_as_the_session_says(spark):

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.models.heads import load_head
-from spark_imgdedup.stages._vectors import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.score import ScoreFilter, filters_of, score_images
+from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
 
 OWN = "tests.scorers:FirstNumber"
 

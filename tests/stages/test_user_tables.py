@@ -11,9 +11,9 @@ import pytest
 from pyspark.ml.linalg import Vectors
 
 from spark_imgdedup.errors import ConfigError, SchemaError
-from spark_imgdedup.stages._vectors import HALVES, VectorColumn, vector_column, widen_halves
 from spark_imgdedup.stages.score import ScoreFilter, score_images
 from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.vector_column import HALVES, VectorColumn, vector_column, widen_halves
 from tests.arrow import to_arrow
 from tests.spark_versions import SPARK_4, needs_spark_4
 

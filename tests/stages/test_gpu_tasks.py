@@ -6,8 +6,8 @@ import pytest
 
 from spark_imgdedup import Config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.stages._profile import gpu_profile
 from spark_imgdedup.stages.embed import embed_shards
+from spark_imgdedup.stages.gpu_tasks import gpu_profile
 
 
 def test_without_the_setting_sparks_own_decide(spark):
@@ -24,7 +24,7 @@ def test_local_mode_is_refused_before_any_work_in_one_line(spark, tmp_path):
 
 
 def test_it_never_changes_a_result_so_a_finished_step_stays_finished(tmp_path):
-    from spark_imgdedup.runs.resume import fingerprint
+    from spark_imgdedup.runs.fingerprints import fingerprint
 
     (tmp_path / "one.tar").write_bytes(b"")
     settings = {"input": {"path": str(tmp_path)}}

@@ -9,10 +9,10 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import delta_log
 from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.runs.delta import errors_in_one_line, find_commit
-from spark_imgdedup.runs.resume import fingerprint
+from spark_imgdedup.runs.fingerprints import fingerprint
 from spark_imgdedup.runs.sources import built_on
 from spark_imgdedup.runs.tables import StepRecord, Tables
-from spark_imgdedup.stages._object_stores import jvm_path
+from spark_imgdedup.stages.object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -11,7 +11,7 @@ import pandas as pd
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.ranking import DISTANCE
 from spark_imgdedup.kernels.ranking import hash_ids
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -13,43 +13,43 @@ from spark_imgdedup.config.ranking import DISTANCE
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import RankKey
 from spark_imgdedup.kernels.vectors import DECIMALS
-from spark_imgdedup.stages._columns import quoted
+from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructField, StructType
 
 
-def carried(config: Config) -> list[str]:
-    """`config.carried_columns`, quoted for a select."""
-    return [quoted(name) for name in config.carried_columns]
+def kept(config: Config) -> list[str]:
+    """`config.kept_columns`, quoted for a select."""
+    return [quoted(name) for name in config.kept_columns]
 
 
 def plain_names(config: Config) -> dict[str, str]:
-    """What `config.carried_columns` are called on their way through Python, where Spark takes no dot in a name."""
-    return {name: f"_carried_{place}" for place, name in enumerate(config.carried_columns)}
+    """What `config.kept_columns` are called on their way through Python, where Spark takes no dot in a name."""
+    return {name: f"_kept_{place}" for place, name in enumerate(config.kept_columns)}
 
 
-def carried_fields(df: DataFrame, config: Config, *, stage: str) -> list[StructField]:
-    """The fields of `config.carried_columns` in `df`, in that order.
+def kept_fields(df: DataFrame, config: Config, *, stage: str) -> list[StructField]:
+    """The fields of `config.kept_columns` in `df`, in that order.
 
     Raises:
         SchemaError: one is missing, or is to be ranked by and has no order.
     """
     present = {field.name: field for field in df.schema}
-    if missing := [name for name in config.carried_columns if name not in present]:
+    if missing := [name for name in config.kept_columns if name not in present]:
         raise SchemaError(
             f"Stage '{stage}' needs {', '.join(missing)}, but its input has {', '.join(present)}. Correct "
             "cluster.metadata_columns, or add the column to the table."
         )
     ranked = config.pairwise.metadata_columns if config.pairwise.which_to_keep == "metadata" else ()
     for name in ranked:
-        if name in config.carried_columns and not _has_order(present[name]):
+        if name in config.kept_columns and not _has_order(present[name]):
             raise SchemaError(
                 f"pairwise.metadata_columns: column '{name}' is {present[name].dataType.simpleString()}, which cannot "
                 "be ranked by. Use a column of numbers, text, booleans, dates or timestamps."
             )
-    return [present[name] for name in config.carried_columns]
+    return [present[name] for name in config.kept_columns]
 
 
 def with_fields(df: DataFrame, columns: str, fields: list[StructField]) -> StructType:

@@ -8,7 +8,7 @@ import pytest
 
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.runs.resume import fingerprint, steps_before
+from spark_imgdedup.runs.fingerprints import fingerprint, steps_before
 
 STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
 

@@ -6,7 +6,7 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.runs.metadata import require_metadata
+from spark_imgdedup.runs.check_columns import require_metadata
 from spark_imgdedup.runs.plan import plan_steps
 
 OWN = {"embeddings_path": "embeddings", "id_field": "clip"}
