@@ -1,4 +1,4 @@
-"""Print what the steps so far have counted.
+"""Print what the steps so far have counted, and write report.json.
 
 reads   the records of the steps in <work_dir>/_steps
 writes  <work_dir>/report/report.json

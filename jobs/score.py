@@ -1,6 +1,6 @@
-"""Score every embedding (aesthetic, NSFW, scorers of your own), and mark the images that a filter rejects.
+"""Score every embedding, and mark the images that a filter rejects.
 
-reads   <work_dir>/embeddings
+reads   <work_dir>/embeddings, or cluster.embeddings_path
 writes  <work_dir>/scored
 
     spark-submit jobs/score.py --config filtered.yaml --set score.min_aesthetic_score=5.5

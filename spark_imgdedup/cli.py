@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from spark_imgdedup.config import ABOUT, STEP_NAMES, Config, StepName, defaults_as_yaml, load_config
+from spark_imgdedup.config import STEP, STEP_NAMES, Config, StepName, defaults_as_yaml, load_config
 from spark_imgdedup.errors import ConfigError, ImgDedupError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def dedup_embeddings(config: ConfigFile = None, set_: Overrides = None, force: F
 def _add_step(name: StepName) -> None:
     """A command that takes one step; the others' tables are taken as they are."""
 
-    @app.command(name, help=ABOUT[name])
+    @app.command(name, help=STEP[name].purpose)
     def step(config: ConfigFile = None, set_: Overrides = None, force: Force = False) -> None:
         _run_steps(load_config(config, set_ or ()), [name], force)
 

@@ -9,17 +9,29 @@ shards -> embeddings -> scored -> copies  -> clusters -> similarities -> duplica
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, StepName
+from spark_imgdedup.counts import (
+    ClusterCounts,
+    DetectCounts,
+    IdentifyCounts,
+    ImageCounts,
+    PairwiseCounts,
+    RemoveCounts,
+    ScoreCounts,
+)
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.report.summary import Summary, write_report
-from spark_imgdedup.runs import counts
+from spark_imgdedup.runs import counting
+from spark_imgdedup.runs.current import has_hashes
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
-from spark_imgdedup.runs.deletion import delete_rows, require_same_rows, table_index
-from spark_imgdedup.runs.engine import Counts, Step, run_step
+from spark_imgdedup.runs.deletion import delete_rows, table_index
+from spark_imgdedup.runs.engine import Work, run_step
 from spark_imgdedup.runs.findings import find_duplicates
 from spark_imgdedup.runs.object_stores import require_reachable
 from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps
@@ -32,6 +44,7 @@ from spark_imgdedup.runs.sources import (
     searched_images,
 )
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.runs.written import trace_input
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.detect import collapse_copies, group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.pairwise import score_pairs
@@ -43,84 +56,91 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def embed(tables: Tables, config: Config) -> Counts:
+def embed(tables: Tables, config: Config) -> ImageCounts:
     """Decode every image of the input and give it an embedding."""
     embeddings = tables.write("embeddings", read_pixels(tables, config, with_model=True))
     require_unique_ids(embeddings.where(schemas.IS_SAMPLE), "image_id")
-    return counts.count_images(embeddings, config)
+    return counting.count_images(embeddings, config)
 
 
-def score(tables: Tables, config: Config) -> Counts:
+def score(tables: Tables, config: Config) -> ScoreCounts:
     """Score every embedding, and mark the images that a filter rejects."""
     field = config.cluster.embedding_field if config.own_embeddings else "embedding"
     filters = filters_of(config.score, config.storage_options)
     scored = tables.write("scored", score_images(all_embeddings(tables, config), filters, embedding=field))
-    return counts.count_scored(scored, filters)
+    return counting.count_scored(scored, filters)
 
 
-def detect(tables: Tables, config: Config) -> Counts:
+def hashes(tables: Tables, config: Config) -> ImageCounts:
+    """Take the hashes of every image; on the way of `detect`, where the embeddings have none."""
+    hashed = tables.write("hashes", read_pixels(tables, config, with_model=False))
+    require_unique_ids(hashed.where(schemas.IS_SAMPLE), "image_id")
+    return counting.count_images(hashed, config)
+
+
+def detect(tables: Tables, config: Config) -> DetectCounts:
     """Find exact copies by digests, and perceptual hashes that are near each other, without a model."""
+    if not has_hashes("embed", tables, config):
+        run_step("hashes", hashes, tables)
     images = searched_images(tables, config)
-    found: Counts = {"images": images.count()}
+    found = DetectCounts(images.count())
     if "exact" in config.detect.hashes:
         copies = group_exact(images, order=preference(config, with_distances=False))
-        found["copies"] = tables.write("copies", copies).count()
+        found = replace(found, copies=tables.write("copies", copies).count())
     if "phash" in config.detect.hashes:
         bits, radius = config.detect.phash_bits, config.detect.phash_radius
         near = near_hashes(images, n_bits=bits, radius=radius)
         recall = search_recall(n_bits=bits, radius=radius)
-        found |= {"near_hashes": tables.write("near_hashes", near).count(), **recall}
+        found = replace(found, near_hashes=tables.write("near_hashes", near).count(), **recall)
     return found
 
 
-def cluster(tables: Tables, config: Config) -> Counts:
+def cluster(tables: Tables, config: Config) -> ClusterCounts:
     """Group similar images, so that only images of one group need comparing."""
     embeddings = searched_embeddings(tables, config)
     if config.collapses_copies:
         embeddings = collapse_copies(embeddings, tables.read("copies"))
     centroids = tables.write_array("centroids", fit_centroids(embeddings, config), config.cluster.model_dump())
     clusters = tables.write("clusters", assign_clusters(embeddings, centroids, config))
-    return counts.count_clusters(clusters)
+    return counting.count_clusters(clusters)
 
 
-def pairwise(tables: Tables, config: Config) -> Counts:
+def pairwise(tables: Tables, config: Config) -> PairwiseCounts:
     """Find the better-ranked image that each image resembles most."""
     similarities = tables.write("similarities", score_pairs(tables.read("clusters"), config))
-    return {"rows": similarities.count()}
+    return PairwiseCounts(similarities.count())
 
 
-def identify(tables: Tables, config: Config) -> Counts:
+def identify(tables: Tables, config: Config) -> IdentifyCounts:
     """Call an image a duplicate when it resembles a better-ranked one closely enough."""
     config, found = find_duplicates(tables, config)
     duplicates = tables.write("duplicates", found)
-    return counts.count_duplicates(duplicates, config)
+    return counting.count_duplicates(duplicates, config)
 
 
-def remove(tables: Tables, config: Config) -> Counts:
+def remove(tables: Tables, config: Config) -> RemoveCounts:
     """Copy the dataset without what identify, a filter or a list of ids names."""
     output_path(config)  # refused before any work, not after it
-    seen = require_same_rows(tables, config) if config.deletes else None
+    seen = trace_input(config) if config.deletes else None
     ids = ids_to_remove(tables, config)
     index = sample_index(tables, config) if seen is None else table_index(tables, seen, config)
     samples = index.where(schemas.IS_SAMPLE)
     may_be_gone = seen is not None and bool(seen.deletions)
-    found = counts.count_samples(index, ids, config.remove.match_field, may_be_gone=may_be_gone)
-    removed = tables.write("removed", mark_removals(samples, select_ids(ids, "image_id"), config))
-    n_damaged = found.pop("n_damaged_shards")
-    found |= {
-        "removed": counts.count_removed(removed),
-        "output": config.input.path if config.deletes else config.output.path,
-    }
-    counts.require_images(found)
+    read = counting.count_samples(index, ids, config.remove.match_field, may_be_gone=may_be_gone)
+    leaving = tables.write("removed", mark_removals(samples, select_ids(ids, "image_id"), config))
+    removed = counting.count_removed(leaving)
+    counting.require_images(read.read, removed)
+    check = partial(require_sums, read, removed)
     if seen is None:
-        found |= write_dataset(tables, samples, removed, config)
+        written = write_dataset(tables, samples, leaving, config, check)
     else:
-        found |= delete_rows(tables, seen, removed, found["read"], config)
-    require_sums(found, n_damaged=n_damaged)
-    return found
+        written = delete_rows(tables, seen, leaving, read.read, config)
+        check(written)
+    return RemoveCounts.of(read, removed, config.input.paths[0] if config.deletes else config.output.path, written)
 
 
-STEPS: dict[str, Step] = {
+# What each step of `config.steps` does.
+WORK: dict[StepName, Work] = {
     "embed": embed,
     "score": score,
     "detect": detect,
@@ -157,9 +177,9 @@ def run(
     tables.require_writable(planned)
     if planned != ["report"]:
         storage.write_bytes(
-            storage.join(config.work_dir, "config.yaml"), counts.to_yaml(config).encode(), config.storage_options
+            storage.join(config.work_dir, "config.yaml"), counting.to_yaml(config).encode(), config.storage_options
         )
     for name in planned:
         if name != "report":
-            run_step(name, STEPS[name], tables, planned, force=force)
+            run_step(name, WORK[name], tables, force=force)
     return write_report(tables, config, leave_out=idle_steps(config), compute="report" in planned)

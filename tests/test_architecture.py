@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import spark_imgdedup
+from spark_imgdedup.config.steps import STEP, STEP_NAMES
+from spark_imgdedup.pipeline import WORK
 
 PACKAGE = Path(spark_imgdedup.__file__).parent
 ROOT = PACKAGE.parent
@@ -20,18 +22,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "errors": set(),
     "schemas": {"errors"},
+    "counts": set(),
     "files.storage": {"errors"},
     "gpu": {"errors"},
     "kernels": set(),
     "models": {"errors", "kernels"},
-    "config": {"errors", "schemas", "models", "files.storage"},
+    "config": {"errors", "schemas", "counts", "models", "files.storage"},
     "files": {"errors", "config", "files.storage"},
     "stages": {"errors", "schemas", "config", "files", "files.storage", "gpu", "kernels", "models"},
     "datasource": {"errors", "schemas", "config", "files", "files.storage", "models", "stages"},
-    "runs": {"__init__", "errors", "schemas", "config", "files", "files.storage", "models", "stages"},
-    "report": {"errors", "schemas", "config", "files", "files.storage", "kernels", "stages", "runs"},
+    "runs": {"__init__", "errors", "schemas", "counts", "config", "files", "files.storage", "models", "stages"},
+    "report": {"errors", "schemas", "counts", "config", "files", "files.storage", "kernels", "stages", "runs"},
     "pipeline": {
-        *("__init__", "errors", "schemas", "config", "files", "files.storage", "models"),
+        *("__init__", "errors", "schemas", "counts", "config", "files", "files.storage", "models"),
         *("stages", "runs", "report"),
     },
     # The stages as pyspark.ml has them: a door beside pipeline. Its classes derive from pyspark's.
@@ -47,7 +50,7 @@ SPARK = {"pyspark", "py4j", "delta"}
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "onnxruntime", "faiss", "cupy"}
 # What each room must not import while it is itself imported.
 NOT_AT_IMPORT = {
-    **dict.fromkeys(("errors", "schemas", "gpu", "config"), SPARK | HEAVY | {"pandas"}),
+    **dict.fromkeys(("errors", "schemas", "counts", "gpu", "config"), SPARK | HEAVY | {"pandas"}),
     **dict.fromkeys(("files", "files.storage", "models"), SPARK | HEAVY | {"pandas"}),
     "kernels": SPARK | HEAVY | {"pandas", "pyarrow", "pydantic"},
     # Its classes are subclasses of Spark's, and found by name on workers; only `register` imports their modules.
@@ -184,6 +187,22 @@ def test_a_job_is_its_documentation_and_one_call(path):
 
     assert "spark-submit jobs/" + path.name in ast.get_docstring(tree)
     assert {module for module, _ in imports_of(tree)} == {"spark_imgdedup.cli"}
+
+
+@pytest.mark.parametrize("name", STEP_NAMES)
+def test_a_job_says_of_its_step_what_the_step_says_of_itself(name):
+    said = ast.get_docstring(ast.parse((ROOT / "jobs" / f"{name}.py").read_text()))
+    step = STEP[name]
+
+    assert said.splitlines()[0] == step.purpose
+    assert all(each in said for each in (*step.reads, *step.tables, *step.artefacts))
+
+
+@pytest.mark.parametrize("name", STEP_NAMES)
+def test_what_a_step_does_is_a_function_of_its_name_that_gives_its_counts(name):
+    if name != "report":
+        assert WORK[name].__name__ == name
+        assert WORK[name].__annotations__["return"] == STEP[name].counts.__name__
 
 
 def run_python(code, **environment):

@@ -14,9 +14,9 @@ import yaml
 from typer.testing import CliRunner
 
 from spark_imgdedup import cli
-from spark_imgdedup.config import ABOUT, Config
+from spark_imgdedup.config import STEP, STEP_NAMES, Config
 from spark_imgdedup.errors import ConfigError, ModelError
-from spark_imgdedup.pipeline import STEPS
+from spark_imgdedup.pipeline import WORK
 
 COMMANDS = (
     *("run", "dedup-embeddings", "embed", "score", "detect", "cluster", "pairwise", "identify", "remove", "report"),
@@ -237,6 +237,6 @@ def test_levels_are_numbers_below_one():
 
 
 def test_a_step_is_described_in_the_same_words_everywhere():
-    described = {name: step.__doc__.splitlines()[0] for name, step in STEPS.items()}
+    described = {name: step.__doc__.splitlines()[0] for name, step in WORK.items()}
 
-    assert described == {name: about for name, about in ABOUT.items() if name != "report"}
+    assert described == {name: STEP[name].purpose for name in STEP_NAMES if name != "report"}

@@ -9,7 +9,7 @@ import yaml
 
 from spark_imgdedup.config import STEP_NAMES, Config, defaults_as_yaml, describe, load_config, parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.runs.counts import to_yaml
+from spark_imgdedup.runs.counting import to_yaml
 
 CONF = Path(__file__).parent.parent / "conf"
 SECRET = "hunter2-do-not-print"

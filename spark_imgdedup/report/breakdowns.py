@@ -51,7 +51,7 @@ def break_down(tables: Tables, config: Config, records: Records, *, compute: boo
     Args:
         tables: Spark is started only where a part has to be computed.
         config: Names the id column and the json fields.
-        records: The steps whose tables belong together, see `current_records`.
+        records: The steps whose tables belong together, see `records_together`.
         compute: False leaves out what the earlier report does not have.
     """
     earlier = _earlier(tables)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.config.steps import RECORDED
+from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, RemoveCounts, StepCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
 from spark_imgdedup.report.breakdowns import Breakdowns, break_down
 from spark_imgdedup.report.sizes import SizeTable
+from spark_imgdedup.runs.current import first_broken
 
 if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import StepRecord, Tables
 
-# In the order of the data. hashes is no step, but has a record as one.
-STEPS_WITH_RECORDS = ("embed", "score", "hashes", "detect", "cluster", "pairwise", "identify", "remove")
+C = TypeVar("C", bound=StepCounts)
+
 # Damaged shards named on the screen; report.json names them all.
 MOST_SHARDS_SHOWN = 5
 # Characters of a line that names values and their counts.
@@ -128,32 +131,53 @@ def _short(text: str, most: int) -> str:
 
 def summarize(records: Mapping[str, StepRecord]) -> Summary:
     """The summary of the steps that have run."""
-    counts: dict[str, Mapping[str, Any]] = {step: record.counts for step, record in records.items()}
-    cluster, identify, remove = (counts.get(step, {}) for step in ("cluster", "identify", "remove"))
-    embed = counts.get("embed", counts.get("hashes", {}))
-    unreadable = dict(embed.get("rejected", {}))
-    for reason, n in cluster.get("rejected", {}).items():
-        unreadable[reason] = unreadable.get(reason, 0) + n
-    return Summary(
-        read=remove.get("read", embed.get("samples", _rows_read(cluster))),
-        unreadable=unreadable,
-        unit="image" if embed or not cluster else "vector",
-        damaged_shards=tuple(embed.get("damaged_shards", ())),
-        clusters=cluster.get("clusters"),
-        largest_cluster=cluster.get("largest"),
-        clustered=cluster.get("rows"),
-        eps=identify.get("eps"),
-        duplicates=identify.get("duplicates"),
-        removed=remove.get("removed", {}),
-        ids_unmatched=remove.get("ids_given", 0) - remove.get("ids_matched", 0),
-        cut=remove.get("cut", 0),
-        kept=remove.get("written"),
-        bytes_before=remove.get("bytes_before"),
-        bytes_after=remove.get("bytes_after"),
-        seconds={step: record.seconds for step, record in records.items()},
-        output=remove.get("output"),
-        versions=(remove["version_before"], remove["version_after"]) if remove.get("deleted") else None,
+    found = Summary(seconds={step: record.seconds for step, record in records.items()})
+    cluster = _counts(records, "cluster", ClusterCounts)
+    if cluster is not None:
+        found = replace(
+            found,
+            read=cluster.rows + sum(cluster.rejected.values()),
+            unit="vector",
+            unreadable=cluster.rejected,
+            clusters=cluster.clusters,
+            largest_cluster=cluster.largest,
+            clustered=cluster.rows,
+        )
+    images = _counts(records, "embed", ImageCounts) or _counts(records, "hashes", ImageCounts)
+    if images is not None:
+        reasons = dict(images.rejected)
+        for reason, n in found.unreadable.items():
+            reasons[reason] = reasons.get(reason, 0) + n
+        found = replace(
+            found, read=images.samples, unit="image", unreadable=reasons, damaged_shards=images.damaged_shards
+        )
+    identify = _counts(records, "identify", IdentifyCounts)
+    if identify is not None:
+        found = replace(found, eps=identify.eps, duplicates=identify.duplicates)
+    remove = _counts(records, "remove", RemoveCounts)
+    return found if remove is None else _with_removal(found, remove)
+
+
+def _with_removal(found: Summary, remove: RemoveCounts) -> Summary:
+    before, after = remove.version_before, remove.version_after
+    versions = (before, after) if remove.deleted and before is not None and after is not None else None
+    return replace(
+        found,
+        read=remove.read,
+        removed=remove.removed,
+        ids_unmatched=remove.ids_unmatched,
+        cut=remove.cut,
+        kept=remove.written,
+        bytes_before=remove.bytes_before,
+        bytes_after=remove.bytes_after,
+        output=remove.output,
+        versions=versions,
     )
+
+
+def _counts(records: Mapping[str, StepRecord], step: str, kind: type[C]) -> C | None:
+    counts = records[step].counts if step in records else None
+    return counts if isinstance(counts, kind) else None
 
 
 def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] = (), compute: bool = True) -> Summary:
@@ -168,9 +192,9 @@ def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] =
     Raises:
         SchemaError: no step has run in this work_dir.
     """
-    found = {step: tables.record(step) for step in STEPS_WITH_RECORDS}
-    current = current_records({step: record for step, record in found.items() if record is not None})
-    records = {step: record for step, record in current.items() if step not in leave_out}
+    found = {step.name: tables.record(step.name) for step in RECORDED}
+    together = records_together({step: record for step, record in found.items() if record is not None})
+    records = {step: record for step, record in together.items() if step not in leave_out}
     if not records:
         raise SchemaError(f"{config.work_dir}: no step has run there yet. Run spark-imgdedup run, or correct work_dir.")
     summary = replace(summarize(records), breakdowns=break_down(tables, config, records, compute=compute))
@@ -185,20 +209,16 @@ def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] =
     return summary
 
 
-def current_records(records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
-    """The records whose tables were made from the tables that are there now, in the order of the data."""
-    current: dict[str, StepRecord] = {}
-    for step in STEPS_WITH_RECORDS:
-        record = records.get(step)
-        if record is not None and all(
-            before in current and current[before].fingerprint == mark for before, mark in record.built_on.items()
-        ):
-            current[step] = record
-    return current
+def records_together(records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
+    """The records whose tables were made from the tables that are there now, in the order of the data.
 
-
-def _rows_read(cluster: Mapping[str, Any]) -> int | None:
-    return cluster["rows"] + sum(cluster["rejected"].values()) if cluster else None
+    Whatever the settings and the inputs are by now: a report tells of what was done.
+    """
+    return {
+        step.name: records[step.name]
+        for step in RECORDED
+        if first_broken(step.name, records.get, lambda _: True) is None
+    }
 
 
 def _megabytes(n_bytes: int) -> str:

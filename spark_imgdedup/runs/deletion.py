@@ -6,13 +6,14 @@ commit in the table's log has nothing left to do, also where it broke off right 
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
+from spark_imgdedup.counts import OutputCounts
 from spark_imgdedup.errors import CountsError, TableError
 from spark_imgdedup.files import delta_log
+from spark_imgdedup.runs.current import built_on
 from spark_imgdedup.runs.delta import (
     commits_marked,
     errors_in_one_line,
@@ -21,46 +22,15 @@ from spark_imgdedup.runs.delta import (
     table_name,
     table_size,
 )
-from spark_imgdedup.runs.fingerprints import fingerprint, steps_before
-from spark_imgdedup.runs.sources import built_on, mark_rejected
-from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
+from spark_imgdedup.runs.fingerprints import fingerprint
+from spark_imgdedup.runs.sources import mark_rejected
+from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.runs.written import trace_input
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.index import index_images
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-log = logging.getLogger(__name__)
-
-Counts = dict[str, Any]
-
-
-def trace_input(config: Config) -> delta_log.Trace:
-    """The log of the table at input.path, what this work_dir has deleted there passed over."""
-    return delta_log.trace(config.input.paths[0], config.input.storage_options, work_dir=config.work_dir)
-
-
-def require_same_rows(tables: Tables, config: Config) -> delta_log.Trace:
-    """The log of the table; refused is what was found among other rows, or with other settings, than there are now.
-
-    Raises:
-        TableError: with the step whose tables are older.
-    """
-    waiting = list(steps_before("remove", config))
-    while waiting:
-        step = waiting.pop()
-        record = tables.record(step)
-        if record is None:
-            continue  # named by `Tables.read`
-        now = {name: earlier.fingerprint for name in record.built_on if (earlier := tables.record(name)) is not None}
-        if now != record.built_on or fingerprint(step, config, now) != record.fingerprint:
-            raise TableError(
-                f"{config.input.paths[0]}, version {trace_input(config).version}: the tables of {step} were made from "
-                "other rows or with other settings, so nothing was deleted by them. "
-                "Take all steps: spark-imgdedup run --config …"
-            )
-        waiting += now
-    return trace_input(config)
 
 
 def table_index(tables: Tables, seen: delta_log.Trace, config: Config) -> DataFrame:
@@ -76,7 +46,7 @@ def table_index(tables: Tables, seen: delta_log.Trace, config: Config) -> DataFr
     return mark_rejected(index, tables, config)
 
 
-def delete_rows(tables: Tables, seen: delta_log.Trace, removed: DataFrame, n_read: int, config: Config) -> Counts:
+def delete_rows(tables: Tables, seen: delta_log.Trace, removed: DataFrame, n_read: int, config: Config) -> OutputCounts:
     """Delete the rows of `removed` from the table, and say what that was.
 
     Args:
@@ -86,10 +56,6 @@ def delete_rows(tables: Tables, seen: delta_log.Trace, removed: DataFrame, n_rea
         n_read: Rows of the table that `removed` was taken from.
         config: Names the table and its ids.
 
-    Returns:
-        written (rows that stay), cut, bytes_before, bytes_after, files, version_before, version_after, deleted (whether
-        a commit was needed).
-
     Raises:
         TableError: the table has been changed meanwhile, or Delta refuses.
         CountsError: another number of rows was deleted than there are in `removed`.
@@ -97,25 +63,17 @@ def delete_rows(tables: Tables, seen: delta_log.Trace, removed: DataFrame, n_rea
     path, spark = config.input.paths[0], tables.spark
     n_removed = removed.count()
     n_bytes, n_files = table_size(spark, path)
-    found = {"written": n_read, "cut": 0, "bytes_before": n_bytes, "bytes_after": n_bytes, "files": n_files}
     done = _done(seen, tables, config)
     if done is None and n_removed == 0:
-        return found | {"version_before": seen.version, "version_after": seen.version, "deleted": False}
+        return OutputCounts(n_read, 0, n_bytes, n_bytes, n_files, seen.version, seen.version, deleted=False)
     if done is None:
         done = _merge(tables, removed, seen, config)
     _require_exactly(n_removed, done, path)
     # A commit of somebody else between the two has rows of its own.
     is_next = done.read_version == done.version - 1
-    found["written"] = rows_at(spark, path, done.version) if is_next else n_read - n_removed
-    found["bytes_after"], found["files"] = table_size(spark, path)
-    return found | {"version_before": done.read_version, "version_after": done.version, "deleted": True}
-
-
-def is_deleted(record: StepRecord, config: Config) -> bool:
-    """True where the table is as this removal left it: its commit counts, and no later one but OPTIMIZE and our own."""
-    if not record.counts.get("deleted", True):
-        return True  # the fingerprint says that its rows are the same
-    return any(commit.mark(config.work_dir) == record.fingerprint for commit in trace_input(config).deletions)
+    written = rows_at(spark, path, done.version) if is_next else n_read - n_removed
+    bytes_after, n_files = table_size(spark, path)
+    return OutputCounts(written, 0, n_bytes, bytes_after, n_files, done.read_version, done.version, deleted=True)
 
 
 def _done(seen: delta_log.Trace, tables: Tables, config: Config) -> delta_log.Commit | None:

@@ -1,113 +1,89 @@
-"""Fingerprints: what a step's result depends on, so that an unchanged step is skipped.
-
-Settings that bound memory or choose hardware (batch sizes, threads, device) never change a result and do not count.
-"""
+"""Fingerprints: what a step's result depends on, so that an unchanged step is skipped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.config.steps import NO_RESULT, STEP, Source
+from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import delta_log, storage
 from spark_imgdedup.files.shards import list_shards
+from spark_imgdedup.models.identity import class_identity, encoder_identity, pixel_scorer_identity
 
 # Raised when a step's result changes for the same settings: tables of an older version are then made again.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
-_NO_RESULT = {
-    "input": {"storage_options"},
-    "embed": {"model_dir", "device", "batch_size", "decode_threads"},
-    "pairwise": {"batch_size", "distance_metric"},
-    "output": {"storage_options"},
-}
-# The sections that each step reads. `hashes` is no step: detect makes that table where the embeddings lack them.
-_SECTIONS = {
-    "embed": ("input", "table", "embed"),
-    "score": ("score", "table"),
-    "hashes": ("input", "table"),
-    "detect": ("input", "detect", "pairwise", "table"),
-    "cluster": ("cluster", "table"),
-    "pairwise": ("pairwise", "table"),
-    "identify": ("identify", "table", "detect", "pairwise"),
-    "remove": ("input", "remove", "output", "table"),
-}
-_READ_THE_DATASET = ("embed", "hashes", "detect", "remove")
-
-FileStamp = tuple[str, int, str]
+Stamp = tuple[str, int, str]  # of a file: where, bytes, when or which
 
 
-def steps_before(step: str, config: Config) -> tuple[str, ...]:
-    """The steps whose tables `step` reads."""
-    images = () if config.own_embeddings else ("embed",)
-    source = ("score",) if config.filters_first else images
-    detect = ("detect",) if config.detect.prepass else ()
-    before = {
-        "embed": (),
-        "score": images,
-        "detect": ("score",) if config.filters_first else (),
-        "cluster": source + detect,
-        "pairwise": ("cluster",),
-        "identify": ("pairwise", *detect) if config.detect.method == "embedding" else ("detect",),
-        "remove": (("identify",) if config.uses_duplicates else ()) + (("score",) if config.uses_scores else ()),
-    }
-    return before[step]
-
-
-def fingerprint(step: str, config: Config, built_on: Mapping[str, str]) -> str:
+def fingerprint(step: str, config: Config, built_on: Mapping[str, str], models: Mapping[str, str] | None = None) -> str:
     """A short hash of all that decides the result of `step`.
 
     Args:
         step: Its name.
         config: Its settings and input files count.
         built_on: The fingerprints that the steps it reads from recorded with their tables. Not what `config` would
-            give them: a step run alone reads the tables that are there, whatever settings made them.
+            give them: what is there counts, whatever settings made it.
+        models: What `models_of` says.
 
     Raises:
         ConfigError: the input is not there any more.
     """
+    described = STEP[step]
     parts = {
         "version": RESULT_VERSION,
-        "settings": {name: _settings(config, name) for name in _sections(step, config)},
-        "files": list(_input_files(step, config)),
+        "settings": {name: _settings(config, name) for name in described.sections},
+        "also": described.also(config),
+        "files": [stamp for source in described.sources if source in _STAMPS for stamp in _STAMPS[source](config)],
         "built_on": dict(built_on),
+        "models": dict(models or {}),
     }
     if config.tables.schema_name is not None:  # the record of one schema's tables says nothing of another's
         parts["tables"] = _settings(config, "tables")
-    if step == "hashes":
-        parts["hashes"] = hash_names(config)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def hash_names(config: Config) -> list[str]:
-    """The hashes that the settings ask for, as the record of a table with hashes names them."""
-    return [f"phash{config.detect.phash_bits}" if name == "phash" else name for name in sorted(config.detect.hashes)]
+def models_of(step: str, config: Config) -> dict[str, str]:
+    """By their specs, what tells the models of a step from others of those specs, as far as this machine knows.
+
+    A driver of the steps after `embed` need not have the encoder: what it does not know, it believes the record.
+    """
+    sources, found = STEP[step].sources, dict[str, str | None]()
+    if "encoder" in sources:
+        found[config.embed.model] = encoder_identity(config.embed.model, config.embed.model_dir)
+    if "pixel_scorers" in sources:
+        found |= {spec: pixel_scorer_identity(spec) for spec in config.embed.pixel_scorers}
+    if "filters" in sources:
+        specs = (each.scorer for each in config.score.scorers if each.scorer is not None)
+        found |= {spec: class_identity(spec, "scorer") for spec in specs}
+    return {spec: identity for spec, identity in found.items() if identity is not None}
 
 
-def _sections(step: str, config: Config) -> tuple[str, ...]:
-    return (*_SECTIONS[step], "cluster") if step == "score" and config.own_embeddings else _SECTIONS[step]
+def has_lost_input(step: str, config: Config) -> bool:
+    """True where files that `step` has read are not there any more; its tables are then all that is left of them."""
+    for source in STEP[step].sources:
+        paths = _PATHS.get(source)
+        if paths is None or not paths(config):
+            continue
+        try:
+            if not list(_STAMPS[source](config)):
+                return True
+        except ConfigError:
+            return True
+    return False
 
 
 def _settings(config: Config, section: str) -> Any:
-    return getattr(config, section).model_dump(mode="json", exclude=_NO_RESULT.get(section))
+    return getattr(config, section).model_dump(mode="json", exclude=NO_RESULT.get(section))
 
 
-def _input_files(step: str, config: Config) -> Iterable[FileStamp]:
-    if step in _READ_THE_DATASET and config.input.path is not None:
-        yield from _dataset_files(config)
-    if step == "embed" and (path := _weights_path(config.embed.model)):
-        yield from _files([path])
-    if step in ("score", "cluster") and config.cluster.embeddings_path is not None:
-        yield from _table_files([config.cluster.embeddings_path], config, config.storage_options)
-    if step == "score":
-        yield from _files(config.score.heads.values(), config.storage_options)
-    if step == "remove":
-        yield from _table_files(config.remove.paths, config, config.storage_options)
-
-
-def _dataset_files(config: Config) -> Iterable[FileStamp]:
+def _dataset(config: Config) -> Iterable[Stamp]:
+    if config.input.path is None:
+        return ()
     if config.input.format == "webdataset":
         return ((shard.name, shard.n_bytes, shard.stamp) for shard in list_shards(config.input))
     if config.input.format == "images":
@@ -115,7 +91,34 @@ def _dataset_files(config: Config) -> Iterable[FileStamp]:
     return _table_files(config.input.paths, config, config.input.storage_options)
 
 
-def _table_files(paths: Iterable[str], config: Config, options: Mapping[str, Any] | None = None) -> Iterable[FileStamp]:
+def _own_embeddings(config: Config) -> Iterable[Stamp]:
+    path = config.cluster.embeddings_path
+    return () if path is None else _table_files([path], config, config.storage_options)
+
+
+def _filters(config: Config) -> Iterable[Stamp]:
+    return _files(config.score.heads.values(), config.storage_options)
+
+
+def _ids(config: Config) -> Iterable[Stamp]:
+    return _table_files(config.remove.paths, config, config.storage_options)
+
+
+_STAMPS: dict[Source, Callable[[Config], Iterable[Stamp]]] = {
+    "input": _dataset,
+    "own_embeddings": _own_embeddings,
+    "filters": _filters,
+    "ids": _ids,
+}
+# What may be gone while the tables made from it are still good.
+_PATHS: dict[Source, Callable[[Config], Iterable[str]]] = {
+    "input": lambda config: () if config.input.path is None else config.input.paths,
+    "own_embeddings": lambda config: [path] if (path := config.cluster.embeddings_path) else [],
+    "filters": lambda config: list(config.score.heads.values()),
+}
+
+
+def _table_files(paths: Iterable[str], config: Config, options: Mapping[str, Any] | None = None) -> Iterable[Stamp]:
     """Of a Delta table the commit that gave it its rows: its folder holds the files of older versions too.
 
     What a run has deleted from its own input is no news to it.
@@ -129,13 +132,5 @@ def _table_files(paths: Iterable[str], config: Config, options: Mapping[str, Any
             yield from _files([path], options)
 
 
-def _files(paths: Iterable[str], options: Mapping[str, Any] | None = None) -> Iterable[FileStamp]:
+def _files(paths: Iterable[str], options: Mapping[str, Any] | None = None) -> Iterable[Stamp]:
     return ((file.url, file.n_bytes, file.stamp) for path in paths for file in storage.list_files(path, "", options))
-
-
-def _weights_path(model: str) -> str | None:
-    """The local files of a model that is named by path."""
-    for prefix in ("onnx:", "open_clip:local-dir:"):
-        if model.startswith(prefix):
-            return model.removeprefix(prefix)
-    return model.partition("@")[2] or None

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import STEP_NAMES, Config, StepName
+from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.models import recommended_eps
 from spark_imgdedup.runs.check_columns import require_metadata
-from spark_imgdedup.runs.fingerprints import steps_before
 
 if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import Tables
@@ -100,7 +100,7 @@ def require_inputs(planned: Sequence[StepName], tables: Tables, config: Config) 
         SchemaError: a step is missing.
     """
     for place, name in enumerate(planned):
-        for before in steps_before(name, config) if name != "report" else ():
+        for before in STEP[name].built_on(config):
             if before not in planned[:place] and tables.record(before) is None:
                 raise SchemaError(
                     f"{name} needs the tables of step '{before}', which is not among the steps of this run, and "

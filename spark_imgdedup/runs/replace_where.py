@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.counts import OutputCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import delta_log
 from spark_imgdedup.files.publishing import output_path
+from spark_imgdedup.runs.current import built_on
 from spark_imgdedup.runs.delta import errors_in_one_line, find_commit
 from spark_imgdedup.runs.fingerprints import fingerprint
-from spark_imgdedup.runs.sources import built_on
-from spark_imgdedup.runs.tables import StepRecord, Tables
+from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.object_stores import jvm_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
-Counts = dict[str, Any]
 
-
-def replace_part(tables: Tables, rows: DataFrame, config: Config) -> Counts:
+def replace_part(tables: Tables, rows: DataFrame, config: Config) -> OutputCounts:
     """Put rows in place of those of output.path that output.replace_where names; the table's schema stays as it is.
 
     Returns:
@@ -45,23 +44,13 @@ def replace_part(tables: Tables, rows: DataFrame, config: Config) -> Counts:
         writer = writer.option("mergeSchema", "false")
         writer.option("userMetadata", delta_log.mark_for(config.work_dir, mark)).save(target)
     commit = find_commit(config, path, before, mark)
-    return {
-        "written": commit.metrics["numOutputRows"],
-        "bytes_after": commit.metrics["numOutputBytes"],
-        "files": commit.metrics["numFiles"],
-        "version_before": commit.read_version,
-        "version_after": commit.version,
-    }
-
-
-def is_replaced(record: StepRecord, config: Config) -> bool:
-    """True where the table still knows of the commit of this removal, or is so much older that its log forgot it."""
-    path, options, version = config.output.path, config.output.storage_options, record.counts.get("version_after")
-    if path is None or version is None or not delta_log.is_delta(path, options):
-        return False
-    known = list(delta_log.commits_since(path, version - 1, options))
-    ours = next((commit for commit in known if commit.version == version), None)
-    return bool(known) if ours is None else ours.mark(config.work_dir) == record.fingerprint
+    return OutputCounts(
+        written=commit.metrics["numOutputRows"],
+        bytes_after=commit.metrics["numOutputBytes"],
+        files=commit.metrics["numFiles"],
+        version_before=commit.read_version,
+        version_after=commit.version,
+    )
 
 
 def _require_columns(given: StructType, there: StructType, path: str) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from spark_imgdedup import __version__, schemas
+from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.runs.check_columns import require_metadata
-from spark_imgdedup.runs.counts import count_images
-from spark_imgdedup.runs.fingerprints import fingerprint, hash_names, steps_before
-from spark_imgdedup.runs.tables import StepRecord, Tables, require_unique_ids
+from spark_imgdedup.runs.current import has_hashes, is_current
+from spark_imgdedup.runs.tables import Tables, require_unique_ids
 from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.embed import embed_images, embed_shards
 from spark_imgdedup.stages.index import index_embeddings, index_images
@@ -23,36 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _HASH_COLUMNS = ("sha256", "pixel_sha256", "phash")
-
-
-def steps_used(step: str, tables: Tables, config: Config) -> list[str]:
-    """The steps whose tables `step` uses where they fit, and does without where they do not."""
-    if step == "remove":
-        return ["embed"] if has_index(tables, config) else ["hashes"] if _is_hashed(tables, config) else []
-    return ["embed"] if step == "detect" and has_hashes(tables, config) else []
-
-
-def built_on(step: str, tables: Tables, config: Config) -> dict[str, str]:
-    """The fingerprints of the tables that a step is going to read."""
-    before = [*steps_before(step, config), *steps_used(step, tables, config)]
-    records = {name: tables.record(name) for name in before}
-    return {name: record.fingerprint for name, record in records.items() if record is not None}
-
-
-def has_index(tables: Tables, config: Config) -> bool:
-    """True where the embeddings list the samples of this very input, so that it need not be read again."""
-    record = tables.record("embed")
-    return record is not None and tables.has("embeddings") and record.fingerprint == fingerprint("embed", config, {})
-
-
-def has_hashes(tables: Tables, config: Config) -> bool:
-    """True where the embeddings are of this very input and hold the hashes that are asked for."""
-    record = tables.record("embed")
-    return (
-        record is not None
-        and has_index(tables, config)
-        and set(hash_names(config)) <= set(record.counts.get("hashes", ()))
-    )
 
 
 def read_pixels(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:
@@ -87,42 +54,23 @@ def searched_embeddings(tables: Tables, config: Config) -> DataFrame:
 
 
 def searched_images(tables: Tables, config: Config) -> DataFrame:
-    """The usable images among which duplicates are searched, with their hashes: from the embeddings, or made for it."""
-    if has_hashes(tables, config):
+    """The usable images among which duplicates are searched, with their hashes: from the embeddings, or from `detect`.
+
+    Raises:
+        SchemaError: `detect` has not taken their hashes.
+    """
+    if has_hashes("embed", tables, config):
         images = searched_embeddings(tables, config)
     elif config.detect.method == "embedding" or config.filters_first:
-        hashes = _hashes(tables, config).select("image_id", *_HASH_COLUMNS)
+        hashes = tables.read("hashes").select("image_id", *_HASH_COLUMNS)
         images = searched_embeddings(tables, config).drop(*_HASH_COLUMNS).join(hashes, "image_id")
     else:
-        images = _hashes(tables, config)
+        images = tables.read("hashes")
     return images.where("rejected_because is null")
 
 
-def _hashes(tables: Tables, config: Config) -> DataFrame:
-    """The table of hashes; made once for an input, by a pass over the images without a model."""
-    if _is_hashed(tables, config):
-        return tables.read("hashes")
-    mark = fingerprint("hashes", config, {})
-    start = time.monotonic()
-    hashes = tables.write("hashes", read_pixels(tables, config, with_model=False))
-    require_unique_ids(hashes.where(schemas.IS_SAMPLE), "image_id")
-    found = count_images(hashes, config)
-    tables.finish(StepRecord("hashes", mark, round(time.monotonic() - start, 3), found, {}, __version__))
-    return hashes
-
-
-def _is_hashed(tables: Tables, config: Config) -> bool:
-    """True where the table of hashes is of this very input and holds what is asked for."""
-    record = tables.record("hashes")
-    return record is not None and tables.has("hashes") and record.fingerprint == fingerprint("hashes", config, {})
-
-
 def sample_index(tables: Tables, config: Config) -> DataFrame:
-    """What `index_images` gives: from a table of this very input that is there already, else from the input.
-
-    Raises:
-        SchemaError: the scores are of another input, so nobody knows what a filter rejects in this one.
-    """
+    """What `index_images` gives: from a table of this very input that is there already, else from the input."""
     known = _known_samples(tables, config)
     if known is None or ("match_id" not in known.columns and config.remove.match_field is not None):
         index = tables.write("index", index_images(tables.spark, config))
@@ -136,11 +84,7 @@ def sample_index(tables: Tables, config: Config) -> DataFrame:
 
 
 def mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFrame:
-    """An index of the input with what the steps before know of its samples: which are unreadable, which filtered.
-
-    Raises:
-        SchemaError: the scores are of another input, so nobody knows what a filter rejects in this one.
-    """
+    """An index of the input with what the steps before know of its samples: which are unreadable, which filtered."""
     known = _known_samples(tables, config)
     if known is not None:
         reasons = known.where(schemas.IS_SAMPLE).select("image_id", "rejected_because")
@@ -149,15 +93,10 @@ def mark_rejected(index: DataFrame, tables: Tables, config: Config) -> DataFrame
 
 
 def _known_samples(tables: Tables, config: Config) -> DataFrame | None:
-    if has_index(tables, config):
+    if is_current("embed", tables, config):
         is_scored = config.uses_scores and not config.own_embeddings
         return index_embeddings(tables.read("scored" if is_scored else "embeddings"), config)
-    if config.uses_scores and not config.own_embeddings:
-        raise SchemaError(
-            "remove: the scores are of another input than input.path names, so nobody knows what the filters reject in "
-            "it. Run embed and score on it first, or leave score out of steps."
-        )
-    if _is_hashed(tables, config):
+    if is_current("hashes", tables, config):
         return index_embeddings(tables.read("hashes"), config)
     return None
 

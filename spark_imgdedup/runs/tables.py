@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.config.steps import RECORDED, STEP
+from spark_imgdedup.counts import StepCounts
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.runs import catalog
@@ -23,38 +25,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-# The step whose record says that a table is finished. index and hashes are made where they are needed, kept for tars.
-WRITTEN_BY = {
-    "embeddings": "embed",
-    "scored": "score",
-    "hashes": "hashes",
-    "copies": "detect",
-    "near_hashes": "detect",
-    "centroids": "cluster",
-    "clusters": "cluster",
-    "similarities": "pairwise",
-    "duplicates": "identify",
-    "removed": "remove",
-    "index": "remove",
-    "kept": "remove",
-}
+# The step whose record says that a table is finished.
+WRITTEN_BY = {table: step.name for step in RECORDED for table in (*step.tables, *step.artefacts, *step.on_the_way)}
 # Stored for every worker to open, never a table with a name.
-ARRAYS = ("centroids",)
-
-
-def tables_of(step: str, config: Config) -> tuple[str, ...]:
-    """The tables that a step leaves behind, whatever else it may need on its way."""
-    hashes = config.detect.hashes
-    detected = [table for name, table in (("exact", "copies"), ("phash", "near_hashes")) if name in hashes]
-    return {
-        "embed": ("embeddings",),
-        "score": ("scored",),
-        "detect": tuple(detected),
-        "cluster": ("centroids", "clusters"),
-        "pairwise": ("similarities",),
-        "identify": ("duplicates",),
-        "remove": ("removed",),
-    }[step]
+ARTEFACTS = {name for step in RECORDED for name in step.artefacts}
 
 
 @dataclass(frozen=True)
@@ -64,9 +38,10 @@ class StepRecord:
     step: str
     fingerprint: str
     seconds: float
-    counts: Mapping[str, Any] = field(default_factory=dict)
+    counts: StepCounts
     built_on: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the steps whose tables it read
     version: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)  # what told them from others of their specs
 
 
 class Tables:
@@ -107,9 +82,10 @@ class Tables:
             SchemaError: the step that writes it has not run.
         """
         if not self.has(name):
-            step = WRITTEN_BY[name]
+            step = STEP[WRITTEN_BY[name]]
             raise SchemaError(
-                f"{self.place(name)}: no such table. Run step '{step}' first: spark-imgdedup {step} --config …"
+                f"{self.place(name)}: no such table. Run step '{step.made_by or step.name}' first: "
+                f"{step.command} --config …"
             )
         return self._load(name)
 
@@ -129,7 +105,7 @@ class Tables:
         Raises:
             ConfigError: the schema is not there, or holds a table of that name which is not this run's.
         """
-        writers = {*steps, "hashes"} if "detect" in steps else set(steps)
+        writers = {step.name for step in RECORDED if (step.made_by or step.name) in steps}
         named = [name for name, step in WRITTEN_BY.items() if step in writers and self._has_name(name)]
         if named:
             catalog.require_writable(self.spark, self.config, named)
@@ -154,8 +130,10 @@ class Tables:
     def record(self, step: str) -> StepRecord | None:
         """What a step said when it was done; None if it was not, or if another version of the package said it."""
         try:
-            return StepRecord(**json.loads(storage.read_text(self._record_path(step), self._options)))
-        except (FileNotFoundError, ValueError, TypeError):
+            found = json.loads(storage.read_text(self._record_path(step), self._options))
+            counts = STEP[step].counts
+            return None if counts is None else StepRecord(**found | {"counts": counts.from_json(found["counts"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
     def finish(self, record: StepRecord) -> None:
@@ -172,7 +150,7 @@ class Tables:
         return reader.load(jvm_path(self.spark, self.path(name), self._options))
 
     def _has_name(self, name: str) -> bool:
-        return self.config.tables.schema_name is not None and name not in ARRAYS
+        return self.config.tables.schema_name is not None and name not in ARTEFACTS
 
     def _forget(self, step: str) -> None:
         storage.delete(self._record_path(step), self._options)

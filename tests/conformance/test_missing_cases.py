@@ -14,7 +14,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.pipeline import run
-from spark_imgdedup.runs.counts import count_clusters
+from spark_imgdedup.runs.counting import count_clusters
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs

@@ -116,7 +116,7 @@ def test_scores_of_another_input_are_not_taken_for_those_of_this_one(spark, sett
     run(config, spark)
     make_tar(tmp_path / "data/t.tar", [("new.png", png(5))])
 
-    with pytest.raises(SchemaError, match="the scores are of another input"):
+    with pytest.raises(SchemaError, match=r"^remove: the tables of embed, which it builds on"):
         run(config, spark, steps=["remove"])
 
 

@@ -229,19 +229,47 @@ def test_what_was_deleted_is_made_again(spark, finished, caplog, lost):
     assert {name for name in files_of(finished / "out") if name.endswith(".tar")} == before
 
 
-def test_a_step_alone_says_when_it_builds_on_tables_of_other_settings(spark, finished, caplog):
+def test_a_step_alone_is_refused_where_other_settings_made_what_it_builds_on(spark, finished):
     config = settings(pairwise={"which_to_keep": "easy"}, identify={"eps": 0})
+    before = files_of(finished / "work")
 
-    steps_done(caplog, config, spark, steps=["identify"])
+    with pytest.raises(SchemaError, match=r"^identify: the tables of pairwise, .*: spark-imgdedup pairwise "):
+        run(config, spark, steps=["identify", "remove"])  # from the similarities of which_to_keep hard
 
-    assert [line for line in caplog.messages if "the tables of pairwise were made with other settings" in line]
+    before.pop("config.yaml")
+    assert {name: file for name, file in files_of(finished / "work").items() if name in before} == before
 
 
-def test_a_step_run_alone_on_older_tables_is_done_again_by_the_next_run(spark, finished, caplog):
-    easy = settings(pairwise={"which_to_keep": "easy"}, identify={"eps": 0})
-    run(easy, spark, steps=["identify", "remove"])  # from the similarities of which_to_keep hard
+@pytest.mark.parametrize("step", ["pairwise", "identify", "remove"])
+def test_a_step_alone_is_refused_where_a_step_far_before_it_was_taken_again(spark, finished, step):
+    make_tar(finished / "data/new.tar", [("9.jpg", jpeg(1))])
+    output = files_of(finished / "out")
 
-    assert steps_done(caplog, easy, spark)[0] == ["pairwise", "identify", "remove"]
+    with pytest.raises(SchemaError, match=rf"^{step}: the tables of embed, .*spark-imgdedup embed "):
+        run(settings(), spark, steps=[step])
+    run(settings(), spark, steps=["embed"])
+    with pytest.raises(SchemaError, match=rf"^{step}: the tables of cluster, .*spark-imgdedup cluster "):
+        run(settings(), spark, steps=[step])
+
+    assert files_of(finished / "out") == output
+
+
+def test_steps_that_are_renewed_one_by_one_give_what_a_run_gives(spark, finished, caplog):
+    make_tar(finished / "data/new.tar", [("9.jpg", jpeg(1))])
+
+    for step in STEPS:
+        assert steps_done(caplog, settings(), spark, steps=[step]) == ([step], [])
+
+    assert record_of(finished, "remove")["counts"]["removed"] == {"duplicate": 3}
+    assert steps_done(caplog, settings(), spark) == ([], list(STEPS))
+
+
+def test_a_record_of_an_older_version_is_made_again(spark, finished, caplog):
+    path = finished / "work/_steps/pairwise.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"counts": {"lines": 7}}))
+
+    assert steps_done(caplog, settings(), spark)[0] == ["pairwise"]
 
 
 def test_the_steps_after_embed_do_not_need_the_shards(spark, finished, caplog):

@@ -56,7 +56,7 @@ def properties(path):
 def run_steps(spark, settings, log):
     """The verdicts of each step of one run."""
     from spark_imgdedup import Config
-    from spark_imgdedup.pipeline import STEPS
+    from spark_imgdedup.pipeline import WORK
     from spark_imgdedup.runs.engine import run_step
     from spark_imgdedup.runs.plan import plan_steps, resolve_eps
     from spark_imgdedup.runs.tables import Tables
@@ -67,7 +67,7 @@ def run_steps(spark, settings, log):
     for step in planned:
         if step != "report":
             before = log.stat().st_size
-            run_step(step, STEPS[step], tables, planned, force=True)
+            run_step(step, WORK[step], tables, force=True)
             found[step] = verdicts(log.read_bytes()[before:].decode())
     return found
 

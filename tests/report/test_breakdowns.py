@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from spark_imgdedup.config import parse_config
+from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts
 from spark_imgdedup.report.breakdowns import break_down
 from spark_imgdedup.report.sizes import break_down_sizes
 from spark_imgdedup.report.spread import break_down_similarity, spread
@@ -57,15 +58,15 @@ def duplicates_of(removed):
 
 
 RECORDS = [
-    StepRecord("embed", "e1", 1.0, {"samples": N_ROWS, "rejected": {"no_image": 20}}),
-    StepRecord("cluster", "c1", 1.0, {"rows": 5, "clusters": 2, "largest": 3, "rejected": {}}, {"embed": "e1"}),
-    StepRecord("pairwise", "p1", 1.0, {"rows": 5}, {"cluster": "c1"}),
-    StepRecord("identify", "i1", 1.0, {"eps": 0.1, "duplicates": 107}, {"pairwise": "p1"}),
+    StepRecord("embed", "e1", 1.0, ImageCounts(N_ROWS, rejected={"no_image": 20})),
+    StepRecord("cluster", "c1", 1.0, ClusterCounts(5, 2, 3), {"embed": "e1"}),
+    StepRecord("pairwise", "p1", 1.0, PairwiseCounts(5), {"cluster": "c1"}),
+    StepRecord("identify", "i1", 1.0, IdentifyCounts(0.1, 107), {"pairwise": "p1"}),
     StepRecord(
         "remove",
         "r1",
         1.0,
-        {"read": N_ROWS, "removed": {"aesthetic": 27, "duplicate": 107}, "written": 266, "output": "out"},
+        RemoveCounts(read=N_ROWS, removed={"aesthetic": 27, "duplicate": 107}, written=266, output="out"),
         {"identify": "i1", "embed": "e1"},
     ),
 ]
@@ -187,7 +188,7 @@ def test_an_input_that_only_remove_has_read_is_broken_down_by_shard_without_byte
 
 
 def test_a_run_without_a_model_is_broken_down_by_its_table_of_hashes(frames, tmp_path, spark):
-    hashes = StepRecord("hashes", "h1", 1.0)
+    hashes = StepRecord("hashes", "h1", 1.0, ImageCounts(N_ROWS))
     remove = StepRecord("remove", "r2", 1.0, RECORDS[4].counts, {"hashes": "h1"})
     # An index that an earlier run on another input has left must not be taken for this one's.
     other = pd.DataFrame({"image_id": ["x/0"], "shard": ["x"], "key": ["0"]})
@@ -204,7 +205,7 @@ def test_own_embeddings_have_the_breakdowns_that_need_no_images(tmp_path, spark)
     similarities = pd.DataFrame({"clip": [1, 2, 3], "max_id": [1, 1, 1], "cosine_sim_score": [0, 0.97, 0.2]})
     tables = {"clusters": clusters, "similarities": similarities}
     own = {"embeddings_path": "mine", "id_field": "clip"}
-    records = [StepRecord("cluster", "c", 1.0, RECORDS[1].counts), StepRecord("pairwise", "p", 1.0, {"rows": 3})]
+    records = [StepRecord("cluster", "c", 1.0, RECORDS[1].counts), StepRecord("pairwise", "p", 1.0, PairwiseCounts(3))]
     config = write_tables(tmp_path, tables, records, cluster=own)
 
     found = write_report(Tables(spark, config), config).breakdowns

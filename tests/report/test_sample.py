@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from spark_imgdedup.config import parse_config
+from spark_imgdedup.counts import IdentifyCounts, ImageCounts
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.report.sample import SampleRequest, export_sample
 from spark_imgdedup.runs.tables import StepRecord, Tables
@@ -39,7 +40,7 @@ def write_run(folder, found=FOUND, **settings):
     frame.to_parquet(folder / "work/duplicates/part-0.parquet", index=False)
     given = {"path": str(folder / "data")} | settings.pop("input", {})
     config = parse_config({"input": given, "work_dir": str(folder / "work"), **settings})
-    Tables(None, config).finish(StepRecord("identify", "i", 1.0, {"eps": 0.3, "duplicates": len(frame)}))
+    Tables(None, config).finish(StepRecord("identify", "i", 1.0, IdentifyCounts(0.3, len(frame))))
     return config
 
 
@@ -150,7 +151,7 @@ def test_ids_of_a_json_field_are_found_through_the_embeddings(spark, tmp_path):
     (tmp_path / "work/embeddings").mkdir()
     frame = pd.DataFrame(listed, columns=["image_id", "shard", "key"])
     frame.to_parquet(tmp_path / "work/embeddings/part-0.parquet", index=False)
-    Tables(None, config).finish(StepRecord("embed", "e", 1.0, {}))
+    Tables(None, config).finish(StepRecord("embed", "e", 1.0, ImageCounts(10)))
 
     sample(spark, config, tmp_path / "out")
 

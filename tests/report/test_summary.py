@@ -7,36 +7,36 @@ import json
 import pytest
 
 from spark_imgdedup.config import parse_config
+from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.report.summary import Summary, current_records, summarize, write_report
+from spark_imgdedup.report.summary import Summary, records_together, summarize, write_report
 from spark_imgdedup.runs.tables import StepRecord, Tables
 
 EMBED = StepRecord(
     "embed",
     "e1",
     10.0,
-    {"samples": 10, "rejected": {"no_image": 1, "unreadable": 1}, "damaged_shards": ["t.tar: cut"]},
+    ImageCounts(10, rejected={"no_image": 1, "unreadable": 1}, damaged_shards=("t.tar: cut",)),
 )
-CLUSTER = StepRecord(
-    "cluster", "c1", 2.0, {"rows": 7, "clusters": 2, "largest": 5, "rejected": {"zero": 1}}, {"embed": "e1"}
-)
-PAIRWISE = StepRecord("pairwise", "p1", 1.0, {"rows": 7}, {"cluster": "c1"})
-IDENTIFY = StepRecord("identify", "i1", 0.5, {"eps": 0.1, "duplicates": 3}, {"pairwise": "p1"})
+CLUSTER = StepRecord("cluster", "c1", 2.0, ClusterCounts(7, 2, 5, {"zero": 1}), {"embed": "e1"})
+PAIRWISE = StepRecord("pairwise", "p1", 1.0, PairwiseCounts(7), {"cluster": "c1"})
+IDENTIFY = StepRecord("identify", "i1", 0.5, IdentifyCounts(0.1, 3), {"pairwise": "p1"})
 REMOVE = StepRecord(
     "remove",
     "r1",
     3.0,
-    {
-        "read": 10,
-        "removed": {"duplicate": 3},
-        "ids_given": 4,
-        "ids_matched": 3,
-        "cut": 1,
-        "written": 6,
-        "bytes_before": 2_000_000,
-        "bytes_after": 1_000_000,
-        "output": "out",
-    },
+    RemoveCounts(
+        read=10,
+        removed={"duplicate": 3},
+        ids_given=4,
+        ids_matched=3,
+        ids_unmatched=1,
+        cut=1,
+        written=6,
+        bytes_before=2_000_000,
+        bytes_after=1_000_000,
+        output="out",
+    ),
     {"identify": "i1", "embed": "e1"},
 )
 ALL = {record.step: record for record in (EMBED, CLUSTER, PAIRWISE, IDENTIFY, REMOVE)}
@@ -70,7 +70,7 @@ def test_own_embeddings_are_counted_by_their_rows():
 
 
 def test_a_run_that_removes_nothing_says_so():
-    record = StepRecord("remove", "r", 1.0, {"read": 2, "removed": {}, "written": 2, "output": "out"})
+    record = StepRecord("remove", "r", 1.0, RemoveCounts(read=2, written=2, output="out"))
 
     assert list(summarize({"remove": record}).lines())[1:3] == ["removed      nothing", "kept         2 samples in out"]
 
@@ -148,11 +148,11 @@ def test_what_found_the_duplicates_is_told_where_it_was_more_than_one():
 
 
 def test_records_built_on_tables_that_are_no_longer_there_are_left_out():
-    again = StepRecord("pairwise", "p2", 1.0, {"rows": 7}, {"cluster": "c1"})
+    again = StepRecord("pairwise", "p2", 1.0, PairwiseCounts(7), {"cluster": "c1"})
 
-    assert list(current_records(ALL)) == ["embed", "cluster", "pairwise", "identify", "remove"]
-    assert list(current_records(ALL | {"pairwise": again})) == ["embed", "cluster", "pairwise"]
-    assert list(current_records({k: v for k, v in ALL.items() if k != "cluster"})) == ["embed"]
+    assert list(records_together(ALL)) == ["embed", "cluster", "pairwise", "identify", "remove"]
+    assert list(records_together(ALL | {"pairwise": again})) == ["embed", "cluster", "pairwise"]
+    assert list(records_together({k: v for k, v in ALL.items() if k != "cluster"})) == ["embed"]
 
 
 @pytest.fixture
@@ -172,9 +172,10 @@ def test_report_json_holds_the_summary_and_the_records_without_a_spark(tables, t
         "step": "identify",
         "fingerprint": "i1",
         "seconds": 0.5,
-        "counts": {"eps": 0.1, "duplicates": 3},
+        "counts": {"eps": 0.1, "duplicates": 3, "found_by": {}},
         "built_on": {"pairwise": "p1"},
         "version": "",
+        "models": {},
     }
 
 

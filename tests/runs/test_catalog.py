@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from spark_imgdedup.config import load_config, parse_config
+from spark_imgdedup.counts import ClusterCounts
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.fingerprints import fingerprint
@@ -99,7 +100,7 @@ def test_two_work_dirs_cannot_share_a_schema(spark, schema, tmp_path):
 def test_a_work_dir_of_any_letters_knows_its_tables_again(spark, schema, tmp_path):
     tables = Tables(spark, config_for(tmp_path, schema, work_dir=str(tmp_path / "it's \\ here")))
     tables.write("clusters", spark.range(2))
-    tables.finish(StepRecord("cluster", "f", 0.0))
+    tables.finish(StepRecord("cluster", "f", 0.0, ClusterCounts(2, 1, 2)))
 
     assert tables.read("clusters").count() == 2
     tables.write("clusters", spark.range(3))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
 from spark_imgdedup.config import parse_config
+from spark_imgdedup.counts import OutputCounts, SampleCounts
 from spark_imgdedup.errors import ConfigError, CountsError, ShardError
 from spark_imgdedup.files.publishing import MANIFEST, is_published
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
@@ -26,16 +28,16 @@ def config_for(folder, input_settings=None, **sections):
     )
 
 
-def write(spark, config, *ids):
-    """What the step `remove` does with these ids."""
+def write(spark, config, *ids, n_more=0):
+    """What the step `remove` does with these ids; `n_more` samples are said to have been read than there are."""
     index = index_images(spark, config)
     samples = index.where(IS_SAMPLE)
     unwanted = select_ids(spark.createDataFrame([(each,) for each in ids], "image_id string"), "image_id")
     removed = mark_removals(samples, unwanted, config).localCheckpoint()
     n_damaged = index.where(f"not {IS_SAMPLE}").count()
-    counts = write_dataset(Tables(spark, config), samples, removed, config)
-    require_sums(counts | {"read": samples.count(), "removed": {"any": removed.count()}}, n_damaged=n_damaged)
-    return counts
+    read = SampleCounts(read=samples.count() + n_more, n_damaged_shards=n_damaged)
+    check = partial(require_sums, read, {"any": removed.count()})
+    return write_dataset(Tables(spark, config), samples, removed, config, check)
 
 
 def files_below(folder):
@@ -63,9 +65,9 @@ def test_the_dataset_is_written_again_without_what_leaves_and_a_second_run_repla
 
     counts = write(spark, config, "a/000/0", "b/000/1")
 
-    assert (counts["written"], counts["cut"], counts["files"]) == (5, 1, 3)
-    assert counts["bytes_before"] == sum(path.stat().st_size for path in (folder / "in").rglob("*.tar"))
-    assert counts["bytes_after"] == sum(path.stat().st_size for path in (folder / "out").rglob("*.tar"))
+    assert (counts.written, counts.cut, counts.files) == (5, 1, 3)
+    assert counts.bytes_before == sum(path.stat().st_size for path in (folder / "in").rglob("*.tar"))
+    assert counts.bytes_after == sum(path.stat().st_size for path in (folder / "out").rglob("*.tar"))
     assert files_below(folder / "out") == [MANIFEST, "a/000.tar", "b/000.tar", "c.tar"]
     assert [sample["__key__"] for sample in webdataset_samples(folder / "out/b/000.tar")] == ["0", "2", "3"]
     assert members_of(folder / "out/a/000.tar") == [("1.jpg", jpeg(1)), ("1.cls", b"1")]
@@ -91,7 +93,7 @@ def test_repacked_tars_replace_those_of_the_inputs_division(spark, folder):
 
     counts = write(spark, config_for(folder, output={"repack": 4}), "a/000/0")
 
-    assert (counts["written"], counts["files"]) == (5, 2)
+    assert (counts.written, counts.files) == (5, 2)
     assert files_below(folder / "out") == ["000000.tar", "000001.tar", MANIFEST]
     samples = [each for name in ("000000", "000001") for each in webdataset_samples(folder / "out" / f"{name}.tar")]
     assert [each["__key__"] for each in samples] == ["a/000/1", "b/000/0", "b/000/1", "b/000/2", "b/000/3"]
@@ -110,7 +112,7 @@ def test_a_task_that_fails_leaves_no_tar_under_its_final_name_and_the_earlier_da
     (folder / "in/b/000.tar").symlink_to("/proc/self/mem")
 
     with pytest.raises(Exception, match="Input/output error"):
-        write_dataset(Tables(spark, config), index, removed, config)
+        write_dataset(Tables(spark, config), index, removed, config, lambda _: None)
 
     assert [name for name in files_below(folder / "out") if not name.startswith("_temporary")] == [
         MANIFEST,
@@ -145,8 +147,8 @@ def test_parquet_has_a_row_a_sample_with_its_members_and_takes_only_our_files_aw
     assert found.where("key = '1' and shard = 'a/000'").first()["members"] == {"jpg": jpeg(1), "cls": b"1"}
     files = files_below(folder / "out")
     assert [name for name in files if not name.endswith(".parquet")] == [MANIFEST, "notes.txt"]
-    assert counts["written"] == 4
-    assert counts["files"] == len(files) - 2
+    assert counts.written == 4
+    assert counts.files == len(files) - 2
     assert is_published(config)
 
 
@@ -167,7 +169,7 @@ def test_a_table_keeps_its_own_columns_and_types(spark, folder):
     found = spark.read.parquet(str(folder / "out"))
     assert found.schema == table.schema
     assert rows(found, "uid", "image", "label", "boxes") == [(1, b"x", "cat", [1.5]), (3, None, "owl", [])]
-    assert counts["written"] == 2
+    assert counts.written == 2
 
 
 @pytest.mark.parametrize("output_format", ["webdataset", "parquet"])
@@ -180,8 +182,8 @@ def test_loose_images_that_are_too_large_to_decode_are_copied_all_the_same(spark
 
     counts = write(spark, config, "a b.jpg")
 
-    assert counts["written"] == 2
-    assert counts["bytes_before"] == sum(map(len, pictures.values()))
+    assert counts.written == 2
+    assert counts.bytes_before == sum(map(len, pictures.values()))
     if output_format == "parquet":
         found = rows(spark.read.parquet(str(tmp_path / "out")), "image_id", "members")
         assert found == [("sub/large.jpg", {"jpg": bytes(5000)}), ("sub/x.PNG", {"png": png(1)})]
@@ -216,18 +218,31 @@ def test_a_refused_output_folder_is_left_as_it_is(spark, folder):
 
 
 @pytest.mark.parametrize(
-    ("counts", "n_damaged"),
+    ("n_read", "n_damaged", "removed", "found"),
     [
-        ({"read": 3, "written": 1, "removed": {"duplicate": 1}, "cut": 0}, 0),
-        ({"read": 3, "written": 3, "removed": {"duplicate": 1}, "cut": -1}, 0),
-        ({"read": 3, "written": 1, "removed": {"duplicate": 1}, "cut": 1}, 0),
-        ({"read": 2, "written": 2, "removed": {"duplicate": 1}, "cut": 0}, 0),
+        (3, 0, {"duplicate": 1}, OutputCounts(written=1)),
+        (3, 0, {"duplicate": 1}, OutputCounts(written=3, cut=-1)),
+        (3, 0, {"duplicate": 1}, OutputCounts(written=1, cut=1)),
+        (2, 0, {"duplicate": 1}, OutputCounts(written=2)),
     ],
 )
-def test_counts_that_do_not_add_up_stop_the_run(counts, n_damaged):
+def test_counts_that_do_not_add_up_stop_the_run(n_read, n_damaged, removed, found):
     with pytest.raises(CountsError, match="make"):
-        require_sums(counts, n_damaged=n_damaged)
+        require_sums(SampleCounts(read=n_read, n_damaged_shards=n_damaged), removed, found)
 
 
 def test_counts_that_add_up_pass():
-    require_sums({"read": 5, "written": 2, "removed": {"duplicate": 1, "unreadable": 1}, "cut": 1}, n_damaged=1)
+    read = SampleCounts(read=5, n_damaged_shards=1)
+    require_sums(read, {"duplicate": 1, "unreadable": 1}, OutputCounts(written=2, cut=1))
+
+
+@pytest.mark.parametrize("output", [{}, {"format": "parquet"}])
+def test_where_the_sums_are_wrong_the_earlier_output_stays(spark, folder, output):
+    config = config_for(folder, output=output)
+    write(spark, config, "a/000/0")
+    before = {name: (folder / "out" / name).read_bytes() for name in files_below(folder / "out") if name[0] != "_"}
+
+    with pytest.raises(CountsError):
+        write(spark, config, "b/000/1", n_more=1)
+
+    assert {name: (folder / "out" / name).read_bytes() for name in before} == before

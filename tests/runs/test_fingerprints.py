@@ -7,8 +7,9 @@ import os
 import pytest
 
 from spark_imgdedup.config import Config, parse_config
+from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.runs.fingerprints import fingerprint, steps_before
+from spark_imgdedup.runs.fingerprints import fingerprint, models_of
 
 STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
 
@@ -33,7 +34,8 @@ def chain(config):
     """The fingerprint of each step in a run of all of them."""
     marks = {}
     for step in STEPS:
-        marks[step] = fingerprint(step, config, {before: marks[before] for before in steps_before(step, config)})
+        read = {before: marks[before] for before in STEP[step].built_on(config)}
+        marks[step] = fingerprint(step, config, read, models_of(step, config))
     return marks
 
 
@@ -115,7 +117,7 @@ def test_own_embeddings_count_from_clustering_on(data, tmp_path):
     touch_later(tmp_path / "mine.parquet")
 
     assert changed(before, chain(config)) == list(STEPS[1:])
-    assert steps_before("cluster", config) == ()
+    assert STEP["cluster"].built_on(config) == ()
 
 
 def test_a_list_of_ids_takes_the_place_of_the_duplicates(data, tmp_path):
@@ -125,7 +127,7 @@ def test_a_list_of_ids_takes_the_place_of_the_duplicates(data, tmp_path):
     before = chain(config)
     touch_later(ids)
 
-    assert steps_before("remove", config) == ()
+    assert STEP["remove"].built_on(config) == ()
     assert changed(before, chain(config)) == ["remove"]
     assert changed(chain(config), chain(settings(data, remove={"ids_path": [str(ids)]}))) == ["remove"]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from spark_imgdedup.config import STEP_NAMES, parse_config
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.config.steps import RECORDED, STEP
+from spark_imgdedup.counts import ClusterCounts, IdentifyCounts
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts
-from spark_imgdedup.runs.tables import WRITTEN_BY, StepRecord, Tables, require_unique_ids, tables_of
+from spark_imgdedup.runs.tables import WRITTEN_BY, StepRecord, Tables, require_unique_ids
 
-RECORD = StepRecord("identify", "f00d", 1.5, {"duplicates": 2, "eps": 0.1}, {"pairwise": "beef"}, "0.1.0")
+RECORD = StepRecord("identify", "f00d", 1.5, IdentifyCounts(0.1, 2), {"pairwise": "beef"}, "0.1.0")
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_a_table_is_there_once_its_step_is_finished(spark, tables):
 
 def test_touching_a_table_takes_its_steps_record_away(spark, tables):
     tables.finish(RECORD)
-    tables.finish(StepRecord("cluster", "1", 0.0))
+    tables.finish(StepRecord("cluster", "1", 0.0, ClusterCounts(0, 0, 0)))
 
     tables.write("duplicates", spark.range(1))
     tables.write_array("centroids", np.zeros((1, 2), np.float32), {})
@@ -82,7 +86,10 @@ def test_a_record_comes_back_as_it_was(tables):
     assert tables.record("embed") is None
 
 
-@pytest.mark.parametrize("text", ["{", '{"step": "identify"}', '{"another": "version"}', "[]"])
+OLDER = {"step": "identify", "fingerprint": "f00d", "seconds": 1.5, "counts": {"duplicates": 2, "eps": 0.1}}
+
+
+@pytest.mark.parametrize("text", ["{", '{"step": "identify"}', '{"another": "version"}', "[]", json.dumps(OLDER)])
 def test_a_record_of_another_version_counts_as_none(tables, tmp_path, text):
     tables.finish(RECORD)
     (tmp_path / "work/_steps/identify.json").write_text(text)
@@ -108,13 +115,12 @@ def test_an_array_is_stored_for_the_workers(tables):
 def test_every_table_has_one_step_that_writes_it():
     assert {WRITTEN_BY[table] for table in ("index", "kept")} == {"remove"}
     cascade = parse_config({"detect": {"prepass": ["exact", "phash"]}})
-    steps = [step for step in STEP_NAMES if step != "report"]
-    assert all(WRITTEN_BY[table] == step for step in steps for table in tables_of(step, cascade))
+    assert all(WRITTEN_BY[table] == step.name for step in RECORDED for table in step.written(cascade))
 
 
 def test_detect_leaves_the_tables_of_the_hashes_that_are_asked_for():
     def tables(**detect):
-        return tables_of("detect", parse_config({"detect": detect}))
+        return STEP["detect"].written(parse_config({"detect": detect}))
 
     assert tables(prepass=["phash", "exact"]) == ("copies", "near_hashes")
     assert (tables(method="exact"), tables(method="phash")) == (("copies",), ("near_hashes",))

@@ -1,0 +1,73 @@
+"""Which weights and which code a model is made from, told on the driver without building it."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import resources
+from pathlib import Path
+
+from spark_imgdedup.errors import ModelError
+from spark_imgdedup.models.base import fingerprint
+from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_FILE
+from spark_imgdedup.models.plugins import DOTTED_PATH, import_class
+from spark_imgdedup.models.scorers import OPEN_NSFW, open_nsfw_file
+
+# Other files of such a folder come and go: locks, caches, logs.
+WEIGHTS = {".bin", ".ckpt", ".npz", ".onnx", ".pt", ".pth", ".safetensors"}
+
+
+def encoder_identity(spec: str, model_dir: str | None) -> str | None:
+    """What tells an encoder from another one of the same spec: its weights, and for a class of your own its code.
+
+    None where nothing of it is on this machine. Cost: reads at most 64 MiB of a file, and loads no weights.
+    """
+    if spec == LITE0:
+        with resources.as_file(LITE0_FILE) as path:  # in a zip it is no file
+            return fingerprint({}, [path])
+    if (named := _named_file(spec)) is not None:
+        return _of_files(named)
+    is_own = DOTTED_PATH.fullmatch(spec) and spec.partition(":")[0] not in ("open_clip", "timm")
+    said = class_identity(spec, "encoder") if is_own else None
+    weights = _of_files(Path(model_dir)) if model_dir is not None else None
+    return fingerprint({"class": said, "weights": weights}) if said and weights else said or weights
+
+
+def _named_file(spec: str) -> Path | None:
+    """The file or folder that a spec names."""
+    for prefix in ("onnx:", "open_clip:local-dir:"):
+        if spec.startswith(prefix):
+            return Path(spec.removeprefix(prefix)).expanduser()
+    path = spec.partition("@")[2]
+    return Path(path).expanduser() if path else None
+
+
+def _of_files(path: Path) -> str | None:
+    """Of one file, or of the weights in a folder; None where there are none."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in WEIGHTS)
+    return fingerprint({"files": [file.name for file in files]}, files) if files else None
+
+
+def pixel_scorer_identity(spec: str) -> str | None:
+    """The same of a pixel scorer."""
+    if spec != OPEN_NSFW:
+        return class_identity(spec, "pixel scorer")
+    try:
+        return fingerprint({}, [open_nsfw_file()])
+    except ModelError:  # on the workers only
+        return None
+
+
+def class_identity(spec: str, kind: str) -> str | None:
+    """`fingerprint` of the class where it is a text there, else a hash of the module's source.
+
+    The second also changes with a comment. None where the class cannot be imported here, as it may be on workers alone.
+    """
+    try:
+        named = import_class(spec, kind)
+        said = getattr(named, "fingerprint", None)
+        if isinstance(said, str):
+            return said
+        source = inspect.getsourcefile(named)
+    except (ModelError, TypeError):
+        return None
+    return fingerprint({}, [Path(source)]) if source is not None and Path(source).is_file() else None
