@@ -18,7 +18,7 @@ from spark_imgdedup.config import InputConfig
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.shards import iter_samples, list_shards, sample_id
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
-from spark_imgdedup.report.contact_sheet import Pair, contact_sheet
+from spark_imgdedup.report.contact_sheet import PicturePair, contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 TRANSFORMS = {
@@ -79,7 +79,7 @@ def choose(found: list[dict[str, str]], truth: dict[str, dict[str, str]]) -> lis
     return chosen
 
 
-def with_images(chosen: list[tuple[dict[str, str], str]], shards: Path) -> list[Pair]:
+def with_images(chosen: list[tuple[dict[str, str], str]], shards: Path) -> list[PicturePair]:
     """The pairs with the bytes of their images, as they lie in the tars."""
     wanted = {row[column] for row, _ in chosen for column in ("image_id", "max_id")}
     images: dict[str, bytes] = {}
@@ -93,7 +93,7 @@ def with_images(chosen: list[tuple[dict[str, str], str]], shards: Path) -> list[
             except DamagedTarError:
                 continue  # one of the sample shards is cut off on purpose
     return [
-        Pair(
+        PicturePair(
             images[row["image_id"]],
             row["image_id"],
             images[row["max_id"]],

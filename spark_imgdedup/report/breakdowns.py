@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import StepRecord, Tables
 
 # Raised when a part changes for the same tables: those in reports of an older version are then computed again.
-LAYOUT = 1
+LAYOUT = 2
 
 Records = Mapping[str, "StepRecord"]
 Marks = dict[str, str]
@@ -161,7 +161,7 @@ def _clusters(tables: Tables, _: Config, __: Records) -> ClusterBreakdown:
 
 
 def _similarity(tables: Tables, config: Config, _: Records) -> SimilarityBreakdown:
-    return break_down_similarity(tables.read("similarities"), config.id_column)
+    return break_down_similarity(tables.read("similarities"), config)
 
 
 # Name in report.json: what it is computed from, and how.

@@ -34,7 +34,7 @@ _CELL_HEIGHT = 2 * PADDING + _BOX[1] + BAR + 6 + 3 * LINE_HEIGHT
 
 
 @dataclass(frozen=True)
-class Pair:
+class PicturePair:
     """A removed image and the one it repeats.
 
     Attributes:
@@ -56,7 +56,7 @@ class Pair:
     is_kept: bool = True
 
 
-def contact_sheet(pairs: Sequence[Pair], path: str | Path) -> None:
+def contact_sheet(pairs: Sequence[PicturePair], path: str | Path) -> None:
     """Draw the pairs, three a row, and save the sheet in the format that the suffix of `path` names.
 
     Raises:
@@ -67,7 +67,7 @@ def contact_sheet(pairs: Sequence[Pair], path: str | Path) -> None:
     sheet.save(path, optimize=True)
 
 
-def draw_sheet(pairs: Iterable[Pair], n_pairs: int) -> Image.Image:
+def draw_sheet(pairs: Iterable[PicturePair], n_pairs: int) -> Image.Image:
     """The pairs, three a row. One pair is held at a time.
 
     Raises:
@@ -86,7 +86,7 @@ def draw_sheet(pairs: Iterable[Pair], n_pairs: int) -> Image.Image:
     return sheet
 
 
-def _draw_pair(sheet: Image.Image, draw: ImageDraw.ImageDraw, pair: Pair, corner: tuple[int, int]) -> None:
+def _draw_pair(sheet: Image.Image, draw: ImageDraw.ImageDraw, pair: PicturePair, corner: tuple[int, int]) -> None:
     left, top = corner
     frame = (left, top, left + _CELL_WIDTH, top + _CELL_HEIGHT)
     draw.rounded_rectangle(frame, radius=6, fill=CELL, outline=BORDER)

@@ -9,12 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_imgdedup.report.breakdowns import Breakdowns
+from spark_imgdedup.report.screen import WIDTH, histogram, plain_table
 from spark_imgdedup.report.sizes import SizeBreakdown, Sizes, SizeTable
 from spark_imgdedup.report.spread import ClusterBreakdown, SimilarityBreakdown
 
-# Characters of text; a terminal may have fewer.
-WIDTH = 120
-BAR_WIDTH = 40
 MOST_ROWS = 10
 
 
@@ -98,29 +96,20 @@ def _cluster_parts(clusters: ClusterBreakdown) -> Iterator[RenderableType]:
 
 
 def _similarity_parts(similarity: SimilarityBreakdown) -> Iterator[RenderableType]:
-    filled = [part for part in reversed(similarity["bins"]) if part["rows"]]
     n_rows = similarity["rows"] - similarity["first"]
     yield ""
     yield Text(f"cosine_sim_score of {n_rows:,} rows; {similarity['first']:,} more have no better-ranked one")
-    numbers = {
-        "below": [f"{part['below']:.3f}" for part in filled],
-        "rows": [f"{part['rows']:,}" for part in filled],
-        "of them": [_share(part["rows"], n_rows) for part in filled],
-    }
-    longest = max((part["rows"] for part in filled), default=1)
-    bars = ["#" * -(-part["rows"] * BAR_WIDTH // longest) for part in filled]
-    yield _table("from", numbers, [f"{part['at_least']:.3f}" for part in filled], bars)
+    if n_rows:
+        yield histogram(similarity["bins"], is_terminal=False, bar_width=40)
 
 
-def _table(name: str, numbers: dict[str, list[str]], values: list[str], bars: list[str] | None = None) -> Table:
-    """One row for each value: its numbers, and a bar if there are any."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+def _table(name: str, numbers: dict[str, list[str]], values: list[str]) -> Table:
+    """One row for each value: its numbers."""
+    table = plain_table(padding=3)
     table.add_column(name, overflow="fold")
     for title in numbers:
         table.add_column(title, justify="right", no_wrap=True)
-    if bars is not None:
-        table.add_column("")
-    for value, *row in zip(values, *numbers.values(), *(() if bars is None else (bars,)), strict=True):
+    for value, *row in zip(values, *numbers.values(), strict=True):
         table.add_row(Text(value), *row)  # as text: a value may look like Rich's markup
     return table
 

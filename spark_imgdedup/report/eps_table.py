@@ -8,23 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rich.bar import Bar as RichBar
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.report.screen import WIDTH, decimal, histogram, plain_table
+from spark_imgdedup.report.spread import bin_of
 from spark_imgdedup.runs.findings import find_duplicates
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages.thresholds import Bin, ScoreSurvey
+from spark_imgdedup.stages.thresholds import ScoreSurvey
 
 log = logging.getLogger(__name__)
-
-# Columns of text; a terminal may have fewer.
-WIDTH = 120
-BAR_WIDTH = 50
 
 
 def own_level(tables: Tables, config: Config) -> dict[float, str]:
@@ -62,9 +59,9 @@ def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> str:
         }
         for level in survey.levels
     ]
-    histogram = [{"from": part.low, "below": part.high, "rows": part.n_rows} for part in survey.histogram]
+    bins = [bin_of(each) for each in survey.histogram]
     counts: dict[str, Any] = {"rows": survey.n_rows, "rows_with_better": survey.n_with_better}
-    return json.dumps(counts | {"levels": levels, "histogram": histogram}, indent=1)
+    return json.dumps(counts | {"levels": levels, "histogram": bins}, indent=1)
 
 
 def print_survey(survey: ScoreSurvey, marks: Mapping[float, str], console: Console) -> None:
@@ -96,7 +93,7 @@ def _parts(survey: ScoreSurvey, marks: Mapping[float, str], is_terminal: bool) -
     if survey.n_with_better:
         yield ""
         yield Text(f"cosine_sim_score of the other {survey.n_with_better:,} rows (bins are narrower near 1)")
-        yield _histogram(survey, is_terminal)
+        yield histogram([bin_of(each) for each in survey.histogram], is_terminal=is_terminal)
     if any(level.pairs for level in survey.levels):
         yield ""
         yield Text("Pairs that are new at each eps, drawn by a hash of their ids")
@@ -104,11 +101,11 @@ def _parts(survey: ScoreSurvey, marks: Mapping[float, str], is_terminal: bool) -
 
 
 def _level_table(survey: ScoreSurvey, marks: Mapping[float, str]) -> Table:
-    table = _table("eps", "score from", "rows removed", f"of {survey.n_rows:,} rows", "new rows")
+    table = plain_table("eps", "score from", "rows removed", f"of {survey.n_rows:,} rows", "new rows")
     table.add_column("")
     for level in survey.levels:
         table.add_row(
-            _decimal(level.eps),
+            decimal(level.eps),
             f"{level.score_from:.6f}",
             f"{level.n_removed:,}",
             f"{_part(level.n_removed, survey.n_rows):.2%}",
@@ -119,59 +116,19 @@ def _level_table(survey: ScoreSurvey, marks: Mapping[float, str]) -> Table:
     return table
 
 
-def _histogram(survey: ScoreSurvey, is_terminal: bool) -> Table:
-    shown = _without_empty_ends(survey.histogram)
-    longest = max(part.n_rows for part in shown)
-    table = _table("from", "below", "rows", f"of {survey.n_with_better:,}")
-    table.add_column("", max_width=BAR_WIDTH if is_terminal else None)
-    for part in shown:
-        table.add_row(
-            "" if part.low is None else _decimal(part.low),
-            "" if part.high is None else _decimal(part.high),
-            f"{part.n_rows:,}",
-            f"{part.n_rows / survey.n_with_better:.2%}",
-            _bar(part.n_rows, longest, is_terminal),
-        )
-    return table
-
-
 def _pair_table(survey: ScoreSurvey) -> Table:
-    table = _table("eps", "shown", "score")
+    table = plain_table("eps", "shown", "score")
     for name in ("id", "repeats (max_id)"):
         table.add_column(name, overflow="fold")  # an id that is cut off cannot be copied
     for level in survey.levels:
         for number, pair in enumerate(level.pairs):
             table.add_row(
-                *((_decimal(level.eps), f"{len(level.pairs)} of {level.n_new:,}") if number == 0 else ("", "")),
+                *((decimal(level.eps), f"{len(level.pairs)} of {level.n_new:,}") if number == 0 else ("", "")),
                 f"{pair.cosine_sim_score:.6f}",
                 *(Text(str(id_)) for id_ in (pair.id, pair.max_id)),  # as text: an id may look like Rich's markup
             )
     return table
 
 
-def _table(*numbers: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _bar(n: int, longest: int, is_terminal: bool) -> RenderableType:
-    if is_terminal:
-        return RichBar(longest, 0, n, color="cyan")
-    return "#" * -(-n * BAR_WIDTH // longest)
-
-
-def _without_empty_ends(bins: tuple[Bin, ...]) -> tuple[Bin, ...]:
-    filled = [place for place, part in enumerate(bins) if part.n_rows]
-    return bins[filled[0] : filled[-1] + 1]
-
-
 def _part(n: int, n_rows: int) -> float:
     return n / n_rows if n_rows else 0.0
-
-
-def _decimal(number: float) -> str:
-    """At least 3 decimals and at most 6, so that points stand below each other."""
-    text = f"{number:.6f}"
-    return text[:-3] + text[-3:].rstrip("0")

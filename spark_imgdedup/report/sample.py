@@ -13,7 +13,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
 from spark_imgdedup.kernels.images import ImageError, decode_image
-from spark_imgdedup.report.contact_sheet import MAX_PIXELS, Pair, draw_sheet
+from spark_imgdedup.report.contact_sheet import MAX_PIXELS, PicturePair, draw_sheet
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.samples import Places, save_images
@@ -205,14 +205,14 @@ def _write_sheets(lines: list[dict[str, Any]], to: str, options: storage.Options
     return len(groups)
 
 
-def _on_sheet(line: Mapping[str, Any], to: str, options: storage.Options) -> Pair:
+def _on_sheet(line: Mapping[str, Any], to: str, options: storage.Options) -> PicturePair:
     files = []
     for role in ("removed", "repeats"):
         with storage.open_read(storage.join(to, line[f"{role}_file"]), options) as file:
             files.append(file.read())
     is_kept = not line["max_id_is_duplicate_too"]
     note = f"no. {line['number']}" + ("" if is_kept else ", both removed")
-    return Pair(files[0], line["image_id"], files[1], line["max_id"], line["cosine_sim_score"], note, is_kept)
+    return PicturePair(files[0], line["image_id"], files[1], line["max_id"], line["cosine_sim_score"], note, is_kept)
 
 
 def _in_words(lines: list[dict[str, Any]], n_found: int, n_sheets: int, request: SampleRequest) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
+from spark_imgdedup.config import Config
+from spark_imgdedup.stages.thresholds import Bin, score_histogram
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 LARGEST_CLUSTERS = 20
-# Bins of cosine_sim_score, in millionths so that they are exact: [-1, 0), then wide ones, and narrow ones from FINE on.
-WIDE, NARROW, FINE, ONE = 20_000, 5_000, 900_000, 1_000_000
 
 
 class ClusterSizes(TypedDict):
@@ -47,12 +48,8 @@ class ClusterBreakdown(TypedDict):
     largest: LargestClusters
 
 
-class Bin(TypedDict):
-    """Rows with at_least <= cosine_sim_score < below; a score of 1 is in the last bin."""
-
-    at_least: float
-    below: float
-    rows: int
+# {from, below, rows}: rows with from <= cosine_sim_score < below; null is no bound.
+ScoreBin = TypedDict("ScoreBin", {"from": float | None, "below": float | None, "rows": int})
 
 
 class SimilarityBreakdown(TypedDict):
@@ -60,7 +57,7 @@ class SimilarityBreakdown(TypedDict):
 
     rows: int
     first: int
-    bins: list[Bin]
+    bins: list[ScoreBin]  # from 1 down
 
 
 def break_down_clusters(clusters: DataFrame) -> ClusterBreakdown:
@@ -95,23 +92,13 @@ def spread(rows_of: Mapping[int, int]) -> ClusterBreakdown:
     }
 
 
-def break_down_similarity(similarities: DataFrame, id_column: str) -> SimilarityBreakdown:
-    """Rows by cosine_sim_score: below 0 in one bin, then in bins of 0.02 up to 0.9 and of 0.005 up to 1."""
-    from pyspark.sql import functions as F
+def break_down_similarity(similarities: DataFrame, config: Config) -> SimilarityBreakdown:
+    """Rows by cosine_sim_score, in the bins of `spark-imgdedup eps`."""
+    n_rows, bins = score_histogram(similarities, config)
+    n_scored = sum(each.n_rows for each in bins)
+    return {"rows": n_rows, "first": n_rows - n_scored, "bins": [bin_of(each) for each in bins]}
 
-    # Scores have 6 decimals: as millionths they are whole numbers.
-    score = F.round(F.col("cosine_sim_score") * ONE).cast("bigint")
-    width = F.when(score < FINE, WIDE).otherwise(NARROW)
-    low = F.when(score < 0, -ONE).otherwise(F.least(score - score % width, F.lit(ONE - NARROW)))
-    has_better = F.col(id_column) != F.col("max_id")
-    rows = similarities.groupBy(F.when(has_better, low).alias("low")).agg(F.count(F.lit(1)).alias("n")).collect()
-    n_rows = {row["low"]: int(row["n"]) for row in rows}
-    lows = [-ONE, *range(0, FINE, WIDE), *range(FINE, ONE, NARROW)]
-    return {
-        "rows": sum(n_rows.values()),
-        "first": n_rows.get(None, 0),
-        "bins": [
-            {"at_least": low / ONE, "below": high / ONE, "rows": n_rows.get(low, 0)}
-            for low, high in zip(lows, [*lows[1:], ONE], strict=True)
-        ],
-    }
+
+def bin_of(counted: Bin) -> ScoreBin:
+    """A bin as JSON has it."""
+    return {"from": counted.low, "below": counted.high, "rows": counted.n_rows}

@@ -147,32 +147,6 @@ def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFra
     return nearest.select(f"rank.{id_field}", F.col(f"best.{id_field}").alias("max_id"), "hamming")
 
 
-def phash_cost(images: DataFrame, *, n_bits: int, radius: int) -> dict[str, int]:
-    """What a search has to do. Runs a Spark job that counts the members of each band and compares nothing.
-
-    Gives n_hashes (distinct), n_bands, n_candidates (pairs to compare, once for each band they share; without bands it
-    would be n_hashes ** 2 / 2), largest_band, n_split_bands (bands too large for one task).
-    """
-    from pyspark.sql import functions as F
-
-    plan = plan_bands(n_bits, radius)
-    n = F.col("count")
-    found = (
-        _in_bands(_distinct_hashes(images), plan, radius)
-        .groupBy("band", "band_key")
-        .count()
-        .agg(
-            F.sum(F.when(F.col("band") == 0, n)).alias("n_hashes"),
-            F.sum((n * (n - 1) / 2).cast("bigint")).alias("n_candidates"),
-            F.max(n).alias("largest_band"),
-            F.count_if(n > BAND_ROWS).alias("n_split_bands"),
-        )
-        .first()
-    )
-    counts = found.asDict() if found else {}
-    return {"n_bands": len(plan.bands), **{name: value or 0 for name, value in counts.items()}}
-
-
 def _distinct_hashes(images: DataFrame) -> DataFrame:
     _require(images, {HASH: "binary"}, ())
     return images.where(f"{HASH} is not null").select(HASH).distinct()

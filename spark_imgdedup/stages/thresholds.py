@@ -88,7 +88,6 @@ def survey_scores(similarities: DataFrame, levels: Sequence[float], config: Conf
     n_rows, n_with_better, reaching = _count_reaching(similarities, (*lows, *BIN_EDGES), config)
     removed, above = reaching[: len(lows)], [*reaching[len(lows) :], n_with_better]
     pairs = _sample_pairs(similarities, lows, config, n_pairs) if n_pairs else {}
-    bounds = (None, *BIN_EDGES, None)
     return ScoreSurvey(
         n_rows,
         n_with_better,
@@ -96,17 +95,22 @@ def survey_scores(similarities: DataFrame, levels: Sequence[float], config: Conf
             EpsLevel(eps, low, n, n - before, tuple(pairs.get(place, ())))
             for place, (eps, low, n, before) in enumerate(zip(ordered, lows, removed, [0, *removed], strict=False))
         ),
-        tuple(
-            Bin(low, high, n - before)
-            for high, low, n, before in zip(bounds, bounds[1:], above, [0, *above], strict=False)
-        ),
+        _bins(above),
     )
 
 
-def count_by_eps(similarities: DataFrame, levels: Sequence[float], config: Config) -> list[tuple[float, int]]:
-    """(eps, rows that `identify_duplicates` would give at it) for each level, in one pass over the scores."""
-    _, _, reaching = _count_reaching(similarities, [similarity_threshold(eps) for eps in levels], config)
-    return list(zip(levels, reaching, strict=True))
+def score_histogram(similarities: DataFrame, config: Config) -> tuple[int, tuple[Bin, ...]]:
+    """(rows, the histogram that `survey_scores` gives), in one pass."""
+    n_rows, n_with_better, above = _count_reaching(similarities, BIN_EDGES, config)
+    return n_rows, _bins([*above, n_with_better])
+
+
+def _bins(reaching: Sequence[int]) -> tuple[Bin, ...]:
+    bounds = (None, *BIN_EDGES, None)
+    return tuple(
+        Bin(low, high, n - before)
+        for high, low, n, before in zip(bounds, bounds[1:], reaching, [0, *reaching], strict=False)
+    )
 
 
 def eps_for_share(similarities: DataFrame, target: float, config: Config, *, n_removed_already: int = 0) -> float:

@@ -16,7 +16,7 @@ from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.thresholds import count_by_eps
+from spark_imgdedup.stages.thresholds import survey_scores
 from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors
 from tests.arrow import computed, from_arrow, to_arrow
 from tests.conformance.test_kernels_against_oracle import ORACLES, metadata_of, ours
@@ -163,8 +163,8 @@ def test_the_duplicates_are_the_oracles(run, expected, oracle, kind, which_to_ke
 
     removed = [ours.removed_by_semdedup(scored, eps) for eps in EPS_LEVELS]
 
-    counted = count_by_eps(similarities, EPS_LEVELS, settings())
-    assert counted == [(eps, len(ids)) for eps, ids in zip(EPS_LEVELS, removed, strict=True)]
+    levels = survey_scores(similarities, EPS_LEVELS, settings()).levels
+    assert [level.n_removed for level in levels] == [len(ids) for ids in removed]
     assert len(removed[0]) > 350  # the copies at the least
     duplicates = to_arrow(identify_duplicates(similarities, settings(eps=EPS_LEVELS[-1])))
     assert set(duplicates["image_id"].to_pylist()) == removed[-1]

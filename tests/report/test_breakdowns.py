@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_imgdedup.config import parse_config
+from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts
 from spark_imgdedup.report.breakdowns import break_down
 from spark_imgdedup.report.sizes import break_down_sizes
 from spark_imgdedup.report.spread import break_down_similarity, spread
 from spark_imgdedup.report.summary import write_report
 from spark_imgdedup.runs.tables import StepRecord, Tables
+from spark_imgdedup.stages.thresholds import BIN_EDGES
 
 N_ROWS, N_LANGUAGES, N_URLS = 400, 4, 150
 
@@ -272,19 +273,19 @@ def test_a_resolution_is_the_bucket_of_the_shorter_side(spark):
 
 
 def test_a_score_lies_in_the_bin_that_it_starts(spark):
-    scores = [-0.2, 0.0, 0.019999, 0.02, 0.899999, 0.9, 0.904999, 0.905, 0.994999, 0.995, 1.0]
+    scores = [-0.2, 0.0, 0.099999, 0.1, 0.899999, 0.9, 0.919999, 0.92, 0.994999, 0.995, 1.0]
     rows = [(f"r{number}", "x", score) for number, score in enumerate(scores)] + [("x", "x", 0.0)]
     similarities = spark.createDataFrame(rows, "image_id string, max_id string, cosine_sim_score double")
 
-    found = break_down_similarity(similarities, "image_id")
+    found = break_down_similarity(similarities, Config())
 
-    assert {part["at_least"]: part["rows"] for part in found["bins"] if part["rows"]} == {
-        **{-1.0: 1, 0.0: 2, 0.02: 1, 0.88: 1, 0.9: 2, 0.905: 1},
-        **{0.99: 1, 0.995: 2},
+    assert {part["from"]: part["rows"] for part in found["bins"] if part["rows"]} == {
+        **{None: 1, 0.0: 2, 0.1: 1, 0.85: 1, 0.9: 2, 0.92: 1},
+        **{0.99: 1, 0.995: 1, 1.0: 1},
     }
     assert (found["rows"], found["first"]) == (12, 1)
-    assert found["bins"][0] == {"at_least": -1.0, "below": 0.0, "rows": 1}
-    assert len(found["bins"]) == 1 + 45 + 20
+    assert found["bins"][-1] == {"from": None, "below": 0.0, "rows": 1}
+    assert len(found["bins"]) == len(BIN_EDGES) + 1
 
 
 def test_clusters_are_counted_by_powers_of_two():

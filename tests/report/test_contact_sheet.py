@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from spark_imgdedup.kernels.images import ImageError
-from spark_imgdedup.report.contact_sheet import REPEATED, SHEET_WIDTH, Pair, contact_sheet, shorten
+from spark_imgdedup.report.contact_sheet import REPEATED, SHEET_WIDTH, PicturePair, contact_sheet, shorten
 
 RED, BLUE = (200, 30, 30), (30, 60, 200)
 
@@ -17,7 +17,7 @@ def png(width, height, colour=RED, mode="RGB"):
 
 
 def pair(removed=None, repeated=None, **given):
-    return Pair(removed or png(40, 30), "b/000001", repeated or png(40, 30, BLUE), "a/000001", 0.9123, **given)
+    return PicturePair(removed or png(40, 30), "b/000001", repeated or png(40, 30, BLUE), "a/000001", 0.9123, **given)
 
 
 def colours_of(path, box):

@@ -76,7 +76,7 @@ def test_reasons_say_whether_anything_was_removed_yet():
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_clusters_and_similarities_fit_the_screen(width):
-    bins = [{"at_least": n / 100, "below": (n + 2) / 100, "rows": n * 1000} for n in range(0, 100, 2)]
+    bins = [{"from": n / 100, "below": (n + 2) / 100, "rows": n * 1000} for n in range(98, -1, -2)]
     similarity = {"rows": sum(part["rows"] for part in bins) + 7, "first": 7, "bins": bins}
     parts = {"clusters": spread({n: n * 100 + 1 for n in range(12)}), "similarity": similarity, "computed_from": {}}
 
@@ -85,7 +85,7 @@ def test_clusters_and_similarities_fit_the_screen(width):
     assert "Clusters: 12 of 6,612 rows" in lines
     assert "Largest clusters: 10 of 12 shown" in lines
     assert "cosine_sim_score of 2,450,000 rows; 7 more have no better-ranked one" in lines
-    assert lines[-1].split()[:3] == ["0.020", "0.040", "2,000"]  # the empty bin is left out
+    assert lines[-1].split()[:3] == ["0.020", "0.040", "2,000"]  # the last bin, of none, is left out
     assert not any("…" in line for line in lines)
 
 

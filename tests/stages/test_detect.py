@@ -9,8 +9,9 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances
 from spark_imgdedup.stages import detect
-from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes, near_hashes, phash_cost
+from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes, near_hashes
 from spark_imgdedup.stages.preference import preference
+from tests.stages.hash_cost import phash_cost
 
 HARD, EASY = [("image_id", False)], [("image_id", True)]
 DIGESTS = "image_id string, sha256 string, pixel_sha256 string"

@@ -18,7 +18,6 @@ from spark_imgdedup.stages.thresholds import (
     BIN_EDGES,
     Bin,
     Pair,
-    count_by_eps,
     eps_for_share,
     lowest_threshold,
     survey_scores,
@@ -60,7 +59,7 @@ def n_removed(similarities, eps):
     ],
 )
 def test_as_many_rows_are_counted_as_published(spark, clusters, eps, n):
-    assert count_by_eps(table(spark, clusters), [eps], config()) == [(eps, n)]
+    assert survey_scores(table(spark, clusters), [eps], config()).levels[0].n_removed == n
 
 
 def test_at_every_level_the_survey_counts_what_identify_removes(spark):
