@@ -12,17 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_imgdedup.kernels.arrays import Array, best_per_column, namespace, slices, to_host
-from spark_imgdedup.kernels.vectors import (
-    UnitRows,
-    all_cosines,
-    first_occurrences,
-    invalid_rows,
-    l2_normalize,
-    pair_cosines,
-    propose,
-    round_cosine,
-)
+from spark_imgdedup.kernels.arrays import Array, namespace, to_host
+from spark_imgdedup.kernels.assignment import CentroidIndex, nearest_centroid
+from spark_imgdedup.kernels.vectors import UnitRows, invalid_rows, l2_normalize
+
+__all__ = ["CentroidIndex", "auto_n_clusters", "nearest_centroid", "sample_rows_for", "train_centroids"]
 
 MAX_ROWS_PER_CENTROID = 256
 MIN_ROWS_PER_CENTROID = 64
@@ -32,8 +26,6 @@ DEFAULT_TASK_BYTES = 8 * 2**30
 ONE_CLUSTER_ROWS = 10_000
 # Below this, copying to the GPU and its start-up cost more than the training.
 _GPU_TRAINING_ROWS = 50_000
-_CENTROID_TILE = 1024
-_DENSE_SHARE = 0.02
 
 
 def auto_n_clusters(n_rows: int, dim: int, *, max_task_bytes: int = DEFAULT_TASK_BYTES) -> int:
@@ -74,8 +66,14 @@ def sample_rows_for(n_rows: int, n_clusters: int, dim: int, max_task_bytes: int 
     return min(n_rows, MAX_ROWS_PER_CENTROID * n_clusters, affordable)
 
 
-def train_centroids(
-    sample: Array, *, n_clusters: int, random_state: int, max_iter: int = 25, n_threads: int = 1
+def train_centroids(  # noqa: PLR0913  # each is a setting of its own
+    sample: Array | UnitRows,
+    *,
+    n_clusters: int,
+    random_state: int,
+    max_iter: int = 25,
+    n_threads: int = 1,
+    device: str = "cpu",
 ) -> Array:
     """Centroids (K, D), float32 of unit length, of spherical k-means on the sample.
 
@@ -87,6 +85,7 @@ def train_centroids(
         random_state: Seed of the first centroids.
         max_iter: Lloyd iterations.
         n_threads: CPU threads for BLAS and OpenMP while training; what was set before is restored.
+        device: "cpu", or the GPU to train on: "cuda:0", …
 
     Raises:
         ValueError: the sample is not float32 rows of unit length or smaller than K, or a count is below 1.
@@ -95,8 +94,8 @@ def train_centroids(
     Cost: 2·n·K·D flop an iteration. A GPU is used if FAISS sees one and the sample has at least 50,000 rows.
     """
     _require_positive(n_clusters=n_clusters, max_iter=max_iter, n_threads=n_threads)
+    sample = UnitRows.of(sample, "sample").vectors
     xp = namespace(sample)
-    UnitRows.of(sample, "sample")
     if sample.shape[0] < n_clusters:
         raise ValueError(
             f"{n_clusters} clusters need at least as many training rows, got {sample.shape[0]}. "
@@ -112,70 +111,6 @@ def train_centroids(
     lost = np.flatnonzero(invalid_rows(centroids) != None)  # noqa: E711 (elementwise)
     centroids[lost] = rows[lost]
     return xp.asarray(centroids)
-
-
-def nearest_centroid(embeddings: Array, centroids: Array, *, batch_size: int = 8192) -> tuple[Array, Array]:
-    """The cluster of each embedding, and its cosine distance to that cluster's centroid.
-
-    Home is the centroid of the highest float64 cosine, the lowest number among equals. Any batch_size agrees.
-
-    Args:
-        embeddings: (N, D) float32, rows of unit length.
-        centroids: (K, D) float32, of unit length, in the same kind of array.
-        batch_size: Embeddings per matrix product. Changes memory and speed only.
-
-    Returns:
-        cluster_id: (N,) int32.
-        cosine_dist_to_cent: (N,) float64, 1 - cosine rounded to 6 decimals; never negative zero.
-
-    Raises:
-        ValueError: rows are not float32 of unit length, there is no centroid, D differs, or batch_size is below 1.
-
-    Cost: 2·N·K·D flop in float32; scratch of about 5 bytes * batch_size * 1024.
-    """
-    _require_positive(batch_size=batch_size)
-    xp = namespace(embeddings, centroids)
-    rows, cents = UnitRows.of(embeddings), UnitRows.of(centroids, "centroids")
-    if len(cents) == 0 or cents.dim != rows.dim:
-        raise ValueError(
-            f"Centroids of shape {tuple(centroids.shape)} do not fit embeddings of dimension {rows.dim}. "
-            "Train the centroids on vectors of the same encoder."
-        )
-    distinct = _distinct(centroids)
-    cents = cents[xp.asarray(distinct)]
-    home, cosine = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows))
-    for batch in slices(len(rows), batch_size):
-        home[batch], cosine[batch] = _nearest(rows[batch], cents)
-    distance = round_cosine(xp.asarray(1.0 - cosine))
-    return xp.asarray(distinct[home].astype(np.int32)), distance
-
-
-def _nearest(rows: UnitRows, cents: UnitRows) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each row the position of the best centroid, and their cosine."""
-    xp = namespace(rows.vectors)
-    best, best_cosine = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -np.inf)
-    ceiling = xp.full(len(rows), -xp.inf, dtype=xp.float32)
-    for tile in slices(len(cents), _CENTROID_TILE):
-        similarity = cents.proposals[tile] @ rows.proposals.T  # (K tile, B)
-        candidates, columns, ceiling = propose(similarity, ceiling)
-        if candidates.shape[0] > len(rows) + _DENSE_SHARE * len(rows) * (tile.stop - tile.start):
-            candidates, columns = _contenders(rows, cents[tile])
-        cosines = to_host(pair_cosines(cents[tile], candidates, rows, columns))
-        winners, values, numbers = best_per_column(to_host(candidates), to_host(columns), cosines)
-        better = values > best_cosine[winners]
-        best[winners[better]], best_cosine[winners[better]] = numbers[better] + tile.start, values[better]
-    return best, best_cosine
-
-
-def _contenders(rows: UnitRows, cents: UnitRows) -> tuple[Array, Array]:
-    """(M,) centroids and rows that a float64 product cannot tell from the row's best: for crowds of near-equals."""
-    xp = namespace(rows.vectors)
-    found = []
-    for part in slices(len(rows), _CENTROID_TILE):
-        cosines = all_cosines(cents, rows[part])
-        numbers, columns = xp.nonzero(cosines >= xp.max(cosines, axis=0) - 2 * rows.cosine_error)
-        found.append((numbers, columns + part.start))
-    return xp.concat([numbers for numbers, _ in found]), xp.concat([columns for _, columns in found])
 
 
 def _faiss_centroids(rows: NDArray[np.float32], n_clusters: int, random_state: int, max_iter: int) -> NDArray[Any]:
@@ -218,12 +153,6 @@ def _import_faiss() -> Any:
             "(or faiss-gpu-cu12 in its place on a CUDA machine)."
         ) from error
     return faiss
-
-
-def _distinct(centroids: Array) -> NDArray[np.int64]:
-    """The number of each centroid that does not repeat an earlier one: copies only make ties."""
-    first = first_occurrences(centroids)
-    return np.flatnonzero(first == np.arange(len(first)))
 
 
 def _cost(n_rows: int, n_clusters: int) -> float:

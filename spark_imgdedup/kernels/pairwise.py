@@ -1,59 +1,42 @@
-"""How much each image of a cluster resembles a better-ranked one.
+"""How much each image resembles better-ranked ones, and which it resembles most.
 
-N images, D dimensions, B queries (columns) and R earlier rows per tile. Arrays are NumPy or CuPy: where they live is
-where the work is done.
+N images, D dimensions. Arrays are NumPy or CuPy: where they live is where the work is done.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_imgdedup.kernels.arrays import Array, best_per_column, namespace, slices, to_host
-from spark_imgdedup.kernels.vectors import (
-    DECIMALS,
-    UnitRows,
-    all_cosines,
-    first_occurrences,
-    pair_cosines,
-    propose,
-    round_cosine,
-)
+from spark_imgdedup.kernels.arrays import Array, Products, is_on_host, namespace, slices, to_host
+from spark_imgdedup.kernels.tiles import BestMatches
+from spark_imgdedup.kernels.vectors import UnitRows, first_occurrences
 
-_MIN_TILE_ROWS = 1024
-# Above this share of a tile, one float64 product of it is cheaper than gathering its pairs (measured at D = 768).
-_DENSE_SHARE = 0.02
+_MIN_TILE_COLUMNS = 1024
+# The triangle of this many rows is one product of them with themselves, which NumPy's BLAS does at half the flops.
+_LEAF_ROWS = 512
+_DEVICE_LEAF_ROWS = 4096
+# Groups smaller than this are multiplied several at a time.
+_PACKED_ROWS = 64
+# Where at least this share of the rows are exact copies, the others are gathered and compared alone.
+_COPIES_WORTH_GATHERING = 0.25
 
 
-@dataclass
-class BestMatches:
-    """What B queries have met so far. Blocks must be offered in rank order: the earliest row wins a tie."""
+@dataclass(frozen=True)
+class Across:
+    """The best earlier-ranked partner of each row in the other set; -inf and -1 where none ranks earlier."""
 
-    scores: NDArray[np.float64]  # (B,) rounded to 6 decimals, on the host; -inf before the first match
-    indices: NDArray[np.int64]  # (B,) rank of the row that reaches it, on the host
-    ceiling: Array  # (B,) float32 beside the queries: highest product met, +inf once a score of 1 is found
-
-    @classmethod
-    def none_yet(cls, queries: UnitRows) -> BestMatches:
-        """The state before any block."""
-        n = len(queries)
-        xp = namespace(queries.vectors)
-        ceiling = xp.full(n, -xp.inf, dtype=xp.float32)
-        return cls(np.full(n, -np.inf), np.zeros(n, dtype=np.int64), ceiling)
-
-    def improve(self, columns: NDArray[np.int64], scores: NDArray[np.float64], indices: NDArray[np.int64]) -> None:
-        """Take what is strictly higher; nothing beats 1, so such a query wants no more proposals."""
-        better = scores > self.scores[columns]
-        columns = columns[better]
-        self.scores[columns], self.indices[columns] = scores[better], indices[better]
-        done = columns[scores[better] >= 1.0]
-        if len(done):
-            self.ceiling[namespace(self.ceiling).asarray(done)] = np.inf
+    a_scores: NDArray[np.float64]  # (N_a,)
+    a_partners: NDArray[np.int64]  # (N_a,) positions in b
+    b_scores: NDArray[np.float64]  # (N_b,)
+    b_partners: NDArray[np.int64]  # (N_b,) positions in a
 
 
-def max_similarity_to_earlier(embeddings: Array, *, batch_size: int = 1024) -> tuple[Array, Array]:
+def max_similarity_to_earlier(embeddings: Array | UnitRows, *, batch_size: int = 1024) -> tuple[Array, Array]:
     """The highest cosine of each row to any earlier row, and the earliest row that reaches it.
 
     Rows come best-ranked first. Earlier rows count even if they repeat a still earlier one. The cosine is float64's, of
@@ -70,104 +53,217 @@ def max_similarity_to_earlier(embeddings: Array, *, batch_size: int = 1024) -> t
     Raises:
         ValueError: embeddings are not float32 rows of unit length (within 1e-3), or batch_size is below 1.
 
-    Cost: U * U * D multiply-adds over U distinct rows, halved because later rows are left out; copies cost one pass
-    over their bytes. Scratch: about 5 bytes * batch_size * max(batch_size, 1024), never N * N.
+    Cost: that of `best_earlier` with one group.
     Source: the score of SemDeDup (arXiv:2303.09540), with ties and rounding pinned down.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}. The default, 1024, suits a CPU.")
-    xp = namespace(embeddings)
+    _require_batch_size(batch_size)
     rows = UnitRows.of(embeddings)
-    first = first_occurrences(embeddings)
-    distinct = np.flatnonzero(first == np.arange(len(first)))  # in rank order still
-    if len(distinct) < len(first):
-        rows = rows[xp.asarray(distinct)]
-
-    scores, indices = np.zeros(len(first)), np.zeros(len(first), dtype=np.int64)
-    found_scores, found_indices = _score_distinct(rows, batch_size)
-    scores[distinct], indices[distinct] = found_scores, distinct[found_indices]
-
-    # A copy reaches 1 with its first occurrence, or with the still earlier row which that one rounds to 1 with.
-    copies = np.flatnonzero(first != np.arange(len(first)))
-    original = first[copies]
-    indices[copies] = np.where(scores[original] == 1.0, indices[original], original)
-    scores[copies] = 1.0
+    xp = namespace(rows.vectors)
+    scores, indices = best_earlier(rows, batch_size=batch_size)
     return xp.asarray(scores), xp.asarray(indices)
 
 
-def best_match(best: BestMatches, queries: UnitRows, block: UnitRows, *, query_start: int, block_start: int) -> None:
-    """Compare queries with a block of rows and take into `best` what ranks before each of them.
+def best_earlier(
+    rows: UnitRows, starts: NDArray[np.int64] | None = None, *, batch_size: int = 1024
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`max_similarity_to_earlier` of one or many groups of rows at once.
 
     Args:
-        best: What these queries met in earlier blocks; updated.
-        queries: (B, D) rows, ranked query_start, query_start + 1, …
-        block: (R, D) rows, ranked block_start, block_start + 1, …
-        query_start: Rank of the first query.
-        block_start: Rank of the block's first row; `best.indices` are such ranks.
+        rows: (N, D) rows; groups are consecutive, each in rank order.
+        starts: (N,) the first row of each row's group. Default: all rows are one group.
+        batch_size: Queries per matrix product. Changes memory and speed only.
 
-    Cost: R * B * D multiply-adds in float32; as many in float64 at most, where near-copies crowd a tile.
+    Returns:
+        scores: (N,) float64 on the host; 0 for the first row of a group.
+        indices: (N,) int64 on the host, positions in `rows`; its own for the first row of a group.
+
+    Raises:
+        ValueError: starts are not those of consecutive groups, or batch_size is below 1.
+
+    Cost: U * U * D multiply-adds over the U distinct rows of a group, halved because later rows are left out. As many
+    in float64 at most, where near-copies crowd a tile. Scratch: about 5 bytes * batch_size * max(batch_size, 1024).
     """
-    xp = namespace(queries.vectors)
-    similarity = block.proposals @ queries.proposals.T  # (R, B)
-    if block_start + len(block) > query_start:
-        _mask_not_earlier(similarity, query_start - block_start)
-    rows, columns, best.ceiling = propose(similarity, best.ceiling)
-    if rows.shape[0] > _DENSE_SHARE * len(block) * len(queries):
-        del similarity, rows  # before the float64 tile takes its place
-        _match_crowd(best, queries, block, xp.unique_values(columns), starts=(query_start, block_start))
-        return
-    values = to_host(round_cosine(pair_cosines(block, rows, queries, columns)))
-    winners, scores, indices = best_per_column(to_host(rows), to_host(columns), values)
-    best.improve(winners, scores, indices + block_start)
-
-
-def _score_distinct(rows: UnitRows, batch_size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    scores, indices = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
-    for batch in slices(len(rows), batch_size):
-        best = BestMatches.none_yet(rows[batch])
-        for earlier in slices(batch.stop, max(batch_size, _MIN_TILE_ROWS)):
-            best_match(best, rows[batch], rows[earlier], query_start=batch.start, block_start=earlier.start)
-        scores[batch], indices[batch] = best.scores, best.indices
-    scores[:1] = 0.0  # the best-ranked row has nothing to repeat
+    _require_batch_size(batch_size)
+    n = len(rows)
+    own = np.arange(n, dtype=np.int64)
+    starts = np.zeros(n, dtype=np.int64) if starts is None else _checked_starts(starts, n)
+    first = _copies(rows, starts)
+    distinct = np.flatnonzero(first == own)  # in rank order still
+    if n - len(distinct) < _COPIES_WORTH_GATHERING * n:
+        return _best_earlier(rows, starts, batch_size)
+    kept_starts = np.searchsorted(distinct, starts[distinct])  # a group's first row repeats nothing
+    scores, indices = np.zeros(n), own
+    found_scores, found = _best_earlier(rows[namespace(rows.vectors).asarray(distinct)], kept_starts, batch_size)
+    scores[distinct], indices[distinct] = found_scores, distinct[found]
+    # A copy reaches 1 with its first occurrence, or with the still earlier row which that one rounds to 1 with.
+    copies = np.flatnonzero(first != np.arange(n))
+    original = first[copies]
+    indices[copies] = np.where(scores[original] == 1.0, indices[original], original)
+    scores[copies] = 1.0
     return scores, indices
 
 
-def _match_crowd(
-    best: BestMatches, queries: UnitRows, block: UnitRows, columns: Array, *, starts: tuple[int, int]
-) -> None:
-    """Settle the given columns of a tile by float64 products, in parts small enough for any batch size."""
-    xp = namespace(columns)
-    query_start, block_start = starts
-    for part in slices(columns.shape[0], _MIN_TILE_ROWS):
-        chosen = columns[part]
-        some = queries[chosen]
-        for rows in slices(len(block), _MIN_TILE_ROWS):
-            cosines = _rounded_cosines(block[rows], some)
-            ranks = xp.arange(block_start + rows.start, block_start + rows.stop)
-            cosines[ranks[:, None] >= chosen + query_start] = -xp.inf
-            winners = xp.argmax(cosines, axis=0)  # the first of equals
-            values = xp.max(cosines, axis=0)
-            best.improve(to_host(chosen), to_host(values), to_host(winners) + block_start + rows.start)
+def best_across(
+    a: UnitRows,
+    b: UnitRows,
+    a_ranks: NDArray[np.int64],
+    b_ranks: NDArray[np.int64],
+    *,
+    batch_size: int = 1024,
+) -> Across:
+    """For each row of two disjoint sets, the best of the rows of the other set that rank before it.
 
+    In each pair of a row of a and a row of b the later-ranked one is the query. As everywhere, the score is the highest
+    rounded cosine, and the partner the earliest-ranked row that reaches it.
 
-def _rounded_cosines(left: UnitRows, right: UnitRows) -> Array:
-    """`round_cosine(pair_cosines(…))` of all pairs (N, M), by one product.
+    Args:
+        a: (N_a, D) rows in rank order.
+        b: (N_b, D) rows in rank order.
+        a_ranks: (N_a,) places in one order of both sets: ascending, and none that b_ranks has too.
+        b_ranks: (N_b,) the same for b.
+        batch_size: Rows of a per matrix product. Changes memory and speed only.
 
-    A value that summation error could push over a rounding boundary is computed as `pair_cosines` does.
+    Raises:
+        ValueError: ranks do not ascend, are shared, or are not one for each row; D differs; batch_size is below 1.
+
+    Cost: N_a * N_b * D multiply-adds. Scratch: about 8 bytes * batch_size * max(batch_size, 1024).
     """
-    xp = namespace(left.vectors)
-    cosines = all_cosines(left, right)
-    to_boundary = cosines * 10.0**DECIMALS
-    to_boundary -= xp.floor(to_boundary)
-    unsure = xp.nonzero(xp.abs(to_boundary - 0.5) <= left.cosine_error * 10.0**DECIMALS)
-    if unsure[0].shape[0]:
-        cosines[unsure] = pair_cosines(left, unsure[0], right, unsure[1])
-    return round_cosine(cosines)
+    _require_batch_size(batch_size)
+    _require_ranks(a, b, a_ranks, b_ranks)
+    zeros_a, zeros_b = np.zeros(len(a), dtype=np.int64), np.zeros(len(b), dtype=np.int64)
+    of_a = BestMatches(a, b, zeros_a, np.searchsorted(b_ranks, a_ranks).astype(np.int64))
+    of_b = BestMatches(b, a, zeros_b, np.searchsorted(a_ranks, b_ranks).astype(np.int64))
+    xp, scratch = namespace(a.proposals), Products(a.proposals)
+    for part in slices(len(a), batch_size):
+        for columns in slices(len(b), max(batch_size, _MIN_TILE_COLUMNS)):
+            if of_a.stop[part.stop - 1] > columns.start and of_b.stop[columns.stop - 1] > part.start:
+                products = scratch.product(a.proposals[part], b.proposals[columns])
+                of_b.offer_columns(xp.asarray(products, copy=True), columns, part.start)
+                of_a.offer(products, part, columns.start)
+            elif of_a.stop[part.stop - 1] > columns.start:
+                of_a.offer(scratch.product(a.proposals[part], b.proposals[columns]), part, columns.start)
+            else:
+                of_b.offer(scratch.product(b.proposals[columns], a.proposals[part]), columns, part.start)
+        of_a.settle()
+    of_b.settle()
+    return Across(of_a.scores, of_a.indices, of_b.scores, of_b.indices)
 
 
-def _mask_not_earlier(similarity: Array, first_query: int) -> None:
-    """Set to -inf what does not rank before its query; `first_query`: rank of query 0 counted from row 0."""
-    xp = namespace(similarity)
-    n_rows, n_queries = similarity.shape
-    queries = xp.arange(first_query, first_query + n_queries)
-    similarity[xp.arange(n_rows)[:, None] >= queries[None, :]] = -xp.inf
+def _best_earlier(
+    rows: UnitRows, starts: NDArray[np.int64], batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    own = np.arange(len(rows), dtype=np.int64)
+    best = BestMatches(rows, rows, starts, own)
+    leaf = min(batch_size, _LEAF_ROWS if is_on_host(rows.vectors) else _DEVICE_LEAF_ROWS)
+    scratch = Products(rows.proposals)
+    for blocks in _runs_of_blocks(starts, leaf, batch_size):
+        if len(blocks) > 1 or blocks[0].stop - blocks[0].start <= leaf:
+            _offer_blocks(best, blocks, scratch)
+        else:
+            _offer_triangle(best, blocks[0], leaf, batch_size, scratch)
+        best.settle()
+    alone = starts == own  # the best-ranked row has nothing to repeat
+    best.scores[alone], best.indices[alone] = 0.0, own[alone]
+    return best.scores, best.indices
+
+
+def _runs_of_blocks(starts: NDArray[np.int64], leaf: int, batch_size: int) -> Iterator[list[slice]]:
+    """Blocks of whole groups: a group larger than a leaf by itself, smaller ones in runs of up to batch_size rows."""
+    group_starts = np.flatnonzero(starts == np.arange(len(starts)))
+    bounds = [*group_starts.tolist(), len(starts)]
+    run: list[slice] = []
+    for start, stop in pairwise(bounds):
+        if stop - start > leaf:
+            if run:
+                yield run
+                run = []
+            yield [slice(start, stop)]
+        elif run and stop - run[-1].start <= min(_PACKED_ROWS, batch_size):
+            run[-1] = slice(run[-1].start, stop)
+        elif run and stop - run[0].start > batch_size:
+            yield run
+            run = [slice(start, stop)]
+        else:
+            run.append(slice(start, stop))
+    if run:
+        yield run
+
+
+def _offer_blocks(best: BestMatches, blocks: list[slice], scratch: Products) -> None:
+    """Offer each block's product with itself, all of them as one tile."""
+    start, stop = blocks[0].start, blocks[-1].stop
+    sizes = np.array([block.stop - block.start for block in blocks])
+    tile = scratch.empty(stop - start, int(sizes.max()))
+    proposals = best.queries.proposals
+    for block in blocks:
+        tile_rows = slice(block.start - start, block.stop - start)
+        scratch.multiply(proposals[block], proposals[block], tile[tile_rows, : block.stop - block.start])
+    bases = np.repeat(np.array([block.start for block in blocks]), sizes)
+    best.offer(tile, slice(start, stop), bases if len(blocks) > 1 else start)
+
+
+def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int, scratch: Products) -> None:
+    """Offer all pairs of a large group: rectangles of earlier rows, then the triangle of the batch itself."""
+    proposals = best.queries.proposals
+    for start in range(group.start, group.stop, batch_size):
+        queries = slice(start, min(start + batch_size, group.stop))
+        for low in range(group.start, start, max(batch_size, _MIN_TILE_COLUMNS)):
+            columns = slice(low, min(low + max(batch_size, _MIN_TILE_COLUMNS), start))
+            best.offer(scratch.product(proposals[queries], proposals[columns]), queries, low)
+        for part, columns in _diagonal(queries, leaf):
+            best.offer(scratch.product(proposals[part], proposals[columns]), part, columns.start)
+        best.settle()
+
+
+def _diagonal(rows: slice, leaf: int) -> Iterator[tuple[slice, slice]]:
+    """The triangle of these rows as (queries, columns), the columns of each query ascending."""
+    if rows.stop - rows.start <= leaf:
+        yield rows, rows
+        return
+    half = -(-(rows.stop - rows.start) // (2 * leaf)) * leaf
+    upper, lower = slice(rows.start, rows.start + half), slice(rows.start + half, rows.stop)
+    yield from _diagonal(upper, leaf)
+    yield lower, upper
+    yield from _diagonal(lower, leaf)
+
+
+def _copies(rows: UnitRows, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`first_occurrences` within each group; rows are hashed only if enough of them have another's length."""
+    n = len(rows)
+    if n - len(np.unique(to_host(rows.lengths))) < _COPIES_WORTH_GATHERING * n:  # copies have equal lengths
+        return np.arange(n, dtype=np.int64)
+    return first_occurrences(rows.vectors, starts)
+
+
+def _require_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}. The default, 1024, suits a CPU.")
+
+
+def _checked_starts(starts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    starts = np.asarray(starts)
+    own = np.arange(n)
+    if starts.shape != (n,) or not np.all((starts == own) | ((starts < own) & (starts == np.roll(starts, 1)))):
+        wrong = "a shape of " + str(starts.shape) if starts.shape != (n,) else f"{starts.tolist()[:20]}"
+        raise ValueError(
+            f"starts must hold, for each of the {n} rows, the first row of its group, got {wrong}. "
+            "Sort the rows by group; a group's rows all have the position of its first one."
+        )
+    return starts.astype(np.int64)
+
+
+def _require_ranks(a: UnitRows, b: UnitRows, a_ranks: NDArray[np.int64], b_ranks: NDArray[np.int64]) -> None:
+    if a.dim != b.dim:
+        raise ValueError(f"Rows of {a.dim} and of {b.dim} numbers cannot be compared. Embed both with one encoder.")
+    for name, rows, ranks in (("a_ranks", a, a_ranks), ("b_ranks", b, b_ranks)):
+        if ranks.shape != (len(rows),) or np.any(ranks[1:] <= ranks[:-1]):
+            raise ValueError(
+                f"{name} must be {len(rows)} ascending numbers, one for each row, got shape {ranks.shape}. "
+                "Sort the rows by their place in the order first."
+            )
+    shared = np.intersect1d(a_ranks, b_ranks)
+    if len(shared):
+        raise ValueError(
+            f"{len(shared)} ranks are in both sets, {int(shared[0])} first: a row would be compared with itself. "
+            "Leave rows that are in both sets out of one."
+        )

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spark_imgdedup.kernels import assignment
 from spark_imgdedup.kernels.arrays import to_host
-from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid, sample_rows_for, train_centroids
-from spark_imgdedup.kernels.vectors import l2_normalize
+from spark_imgdedup.kernels.kmeans import (
+    CentroidIndex,
+    auto_n_clusters,
+    nearest_centroid,
+    sample_rows_for,
+    train_centroids,
+)
+from spark_imgdedup.kernels.vectors import UnitRows, l2_normalize
 
 
 def unit_rows(n, dim, seed=0):
@@ -164,6 +171,13 @@ class TestAssign:
         assert (cosines.max(axis=1) - chosen <= 1e-14).all()  # what is closer still is a tie to this reference
         assert distance == np.round(1 - chosen, 6).tolist()
         assert (cluster_id, distance) == homes(xp, embeddings, centroids)
+        prepared = CentroidIndex.of(xp.asarray(centroids))
+        found = nearest_centroid(UnitRows.of(xp.asarray(embeddings)), prepared, batch_size=batch_size)
+        assert (cluster_id, distance) == tuple(to_host(each).tolist() for each in found)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(assignment, "_CENTROID_TILE", 4)
+            patch.setattr(assignment, "_SETTLED_PRODUCTS", 1)
+            assert (cluster_id, distance) == homes(xp, embeddings, centroids, batch_size=batch_size)
 
     def test_more_centroids_than_a_tile_agree_with_float64(self, xp):
         centroids, embeddings = unit_rows(2500, 16), unit_rows(700, 16, seed=1)
@@ -171,6 +185,29 @@ class TestAssign:
         cluster_id, _ = homes(xp, embeddings, centroids, batch_size=300)
 
         assert cluster_id == (embeddings.astype(float) @ centroids.astype(float).T).argmax(axis=1).tolist()
+
+    @pytest.mark.parametrize("scale", [0.9991, 1.0009])
+    def test_rows_and_centroids_slightly_off_unit_length_are_compared_by_their_cosine(self, xp, scale):
+        centroids = (
+            unit_rows(20, 12) * np.float32(1 + 0.9 * (1 - scale)) * np.linspace(1, scale, 20, dtype=np.float32)[:, None]
+        )
+        embeddings = unit_rows(300, 12, seed=1) * np.float32(scale)
+
+        cluster_id, distance = homes(xp, embeddings, centroids)
+
+        wide, cents = (
+            m / np.linalg.norm(m, axis=1)[:, None] for m in (embeddings.astype(float), centroids.astype(float))
+        )
+        cosines = wide @ cents.T
+        assert cluster_id == cosines.argmax(axis=1).tolist()
+        assert distance == np.round(1 - cosines.max(axis=1), 6).tolist()
+
+    @pytest.mark.parametrize("n", [40, 3000])
+    def test_rows_that_are_at_right_angles_to_all_centroids_go_to_the_first(self, xp, n):
+        centroids = np.eye(64, dtype=np.float32)[:40]
+        embeddings = np.eye(64, dtype=np.float32)[40 + np.arange(n) % 24]
+
+        assert homes(xp, embeddings, centroids) == ([0] * n, [1.0] * n)
 
     def test_no_rows_have_no_home(self, xp):
         cluster_id, distance = nearest_centroid(xp.empty((0, 4), dtype=xp.float32), xp.asarray(unit_rows(2, 4)))

@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_imgdedup.kernels.arrays import to_host
-from spark_imgdedup.kernels.vectors import (
-    UnitRows,
-    first_occurrences,
-    invalid_rows,
-    l2_normalize,
-    pair_cosines,
-    round_cosine,
-)
+from spark_imgdedup.kernels.cosines import cosine_error, fast_pair_cosines, pair_cosines, round_cosine
+from spark_imgdedup.kernels.vectors import UnitRows, first_occurrences, invalid_rows, l2_normalize
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -78,7 +72,8 @@ def test_a_pair_has_one_cosine_whatever_pairs_are_asked_for_with_it(xp, seed, di
     assert cosines[0] == cosines[3] == to_host(pair_cosines(rows, i[:1], rows, j[:1]))[0]
     a, b = (to_host(rows.vectors)[k].astype(float) for k in (5, 4))
     exact = math.fsum(a * b) / math.sqrt(math.fsum(a * a) * math.fsum(b * b))
-    assert abs(cosines[1] - exact) <= rows.cosine_error
+    assert abs(cosines[1] - exact) <= cosine_error(dim)
+    assert abs(to_host(fast_pair_cosines(rows, i, rows, j))[1] - exact) <= cosine_error(dim)
     assert round_cosine(cosines)[2] == 1.0
 
 
@@ -98,3 +93,52 @@ def test_copies_are_found_in_a_matrix_that_is_a_view_with_gaps(xp):
     wide = xp.asarray(np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32))
 
     assert first_occurrences(wide[[0, 1, 0, 2]][:, ::2]).tolist() == [0, 1, 0, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_normalising_and_wrapping_in_one_pass_gives_what_the_two_steps_give(xp, dtype):
+    vectors = xp.asarray((np.random.default_rng(0).standard_normal((700, 33)) * 7).astype(dtype))
+
+    at_once, in_steps = UnitRows.normalized(vectors), UnitRows.of(l2_normalize(vectors))
+
+    assert to_host(at_once.vectors).tolist() == to_host(in_steps.vectors).tolist()
+    assert to_host(at_once.lengths).tolist() == to_host(in_steps.lengths).tolist()
+    assert at_once.proposals is at_once.vectors
+
+
+def test_float32_rows_can_be_normalised_in_place(xp):
+    vectors = xp.asarray(np.array([[3, 4], [0, 0], [0, 2]], np.float32))
+
+    assert l2_normalize(vectors, out=vectors) is vectors
+    assert to_host(vectors).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("out", [np.empty((2, 3), np.float64), np.empty((3, 3), np.float32)])
+def test_a_matrix_that_does_not_fit_the_result_is_refused(out):
+    with pytest.raises(ValueError, match=r"out must be float32 of shape \(2, 3\), got .* Leave it out"):
+        l2_normalize(np.ones((2, 3)), out=out)
+
+
+@pytest.mark.parametrize("bad", [[0, 0], [np.nan, 1], [np.inf, 1]])
+def test_a_row_without_a_direction_cannot_be_wrapped(xp, bad):
+    with pytest.raises(
+        ValueError, match=r"raw rows must have unit length, but 1 of 2 rows have not: row 1 .*invalid_rows"
+    ):
+        UnitRows.normalized(xp.asarray(np.array([[1, 2], bad], np.float32)), "raw rows")
+
+
+def test_rows_that_propose_as_they_are_keep_doing_so_when_cut(xp):
+    rows = UnitRows.of(xp.asarray(l2_normalize(np.random.default_rng(1).standard_normal((9, 8)))))
+
+    for some in (rows[2:5], rows[xp.asarray([4, 4, 0])]):
+        assert some.proposals is some.vectors
+        assert UnitRows.of(some) is some
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=40))
+def test_copies_in_another_group_do_not_count(xp, picks):
+    choices = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    vectors = choices[[pick for pick, _ in picks]].reshape(-1, 4)
+    groups = np.array([group for _, group in picks], dtype=np.int64)
+
+    assert first_occurrences(xp.asarray(vectors), groups).tolist() == [picks.index(each) for each in picks]
