@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from spark_imgdedup.kernels.arrays import (
     Array,
     Products,
-    Scratch,
     best_per_column,
     namespace,
+    scratch_parts,
     slices,
     take_rows,
     to_host,
@@ -126,20 +126,20 @@ def _proposed(vectors: Array, index: CentroidIndex, batch_size: int) -> tuple[Ar
     xp = namespace(vectors)
     n = vectors.shape[0]
     best, gap = xp.empty(n, dtype=xp.int64), xp.empty(n, dtype=xp.float32)
-    products = Products(vectors)
-    for batch in slices(n, batch_size):
-        for tile in slices(len(index.rows), _CENTROID_TILE):
-            product = products.product(vectors[batch], index.rows.proposals[tile])
-            column, highest, second = two_best(product)
-            if tile.start == 0:
-                top, runner_up = highest, second
-                best[batch] = column
-                continue
-            is_better = highest > top
-            runner_up = xp.maximum(xp.where(is_better, top, highest), xp.where(is_better, second, runner_up))
-            best[batch] = xp.where(is_better, column + tile.start, best[batch])
-            top = xp.maximum(top, highest)
-        gap[batch] = top - runner_up
+    with Products.of(vectors, min(n, batch_size), min(len(index.rows), _CENTROID_TILE)) as products:
+        for batch in slices(n, batch_size):
+            for tile in slices(len(index.rows), _CENTROID_TILE):
+                product = products.product(vectors[batch], index.rows.proposals[tile])
+                column, highest, second = two_best(product)
+                if tile.start == 0:
+                    top, runner_up = highest, second
+                    best[batch] = column
+                    continue
+                is_better = highest > top
+                runner_up = xp.maximum(xp.where(is_better, top, highest), xp.where(is_better, second, runner_up))
+                best[batch] = xp.where(is_better, column + tile.start, best[batch])
+                top = xp.maximum(top, highest)
+            gap[batch] = top - runner_up
     return best, xp.nonzero(gap <= PROPOSAL_TOLERANCE)[0]
 
 
@@ -147,7 +147,7 @@ def _cosines_to(vectors: Array, index: CentroidIndex, best: Array, length: Array
     """Float64 cosine (N,) of each row and its centroid, within `cosine_error`; fills `length` (N,) if asked to."""
     xp = namespace(vectors)
     result = xp.empty(vectors.shape[0], dtype=xp.float64)
-    for part, (one, other) in Scratch(vectors, vectors.shape[1], 2).parts(vectors.shape[0]):
+    for part, (one, other) in scratch_parts(vectors, vectors.shape[0], vectors.shape[1], 2):
         one[...] = vectors[part]
         if measure:
             length[part] = dot_lengths(one)

@@ -7,7 +7,9 @@ within `cosine_error`, and whoever uses them asks `pair_cosines` where that much
 
 from __future__ import annotations
 
-from spark_imgdedup.kernels.arrays import Array, Scratch, fold_sum, namespace
+import numpy as np
+
+from spark_imgdedup.kernels.arrays import Array, fold_sum, is_on_host, namespace, scratch_parts
 from spark_imgdedup.kernels.vectors import DECIMALS, UnitRows, lengths
 
 # Cosines that round alike are up to 1e-6 apart; the rest is for how much float32 products of one row may differ in
@@ -35,7 +37,7 @@ def pair_cosines(left: UnitRows, i: Array, right: UnitRows, j: Array) -> Array:
     """Float64 cosines (M,) of left[i] and right[j], the same bits wherever and however they are asked for."""
     xp = namespace(left.vectors)
     result = xp.empty(i.shape[0], dtype=xp.float64)
-    for part, (terms,) in Scratch(left.vectors, left.dim, 1).parts(i.shape[0]):
+    for part, (terms,) in scratch_parts(left.vectors, i.shape[0], left.dim, 1):
         one, other = left.vectors[i[part]], right.vectors[j[part]]
         terms[...] = one
         terms *= other
@@ -47,9 +49,9 @@ def fast_pair_cosines(left: UnitRows, i: Array, right: UnitRows, j: Array) -> Ar
     """Float64 cosines (M,) of left[i] and right[j], right within `cosine_error`, not to the bit."""
     xp = namespace(left.vectors)
     result = xp.empty(i.shape[0], dtype=xp.float64)
-    for part, (one, other) in Scratch(left.vectors, left.dim, 2).parts(i.shape[0]):
-        one[...] = left.vectors[i[part]]
-        other[...] = right.vectors[j[part]]
+    for part, (one, other) in scratch_parts(left.vectors, i.shape[0], left.dim, 2):
+        one[...] = left.vectors[_as_slice(i[part])]
+        other[...] = right.vectors[_as_slice(j[part])]
         result[part] = xp.vecdot(one, other)
     result /= left.lengths[i] * right.lengths[j]
     return result
@@ -62,6 +64,13 @@ def rounded_pair_cosines(left: UnitRows, i: Array, right: UnitRows, j: Array) ->
     if unsure.shape[0]:
         cosines[unsure] = pair_cosines(left, i[unsure], right, j[unsure])
     return round_cosine(cosines)
+
+
+def _as_slice(index: Array) -> slice | Array:
+    """The same rows without a copy of them, where these are consecutive; looked at on the host only."""
+    if is_on_host(index) and index[-1] - index[0] == len(index) - 1 and np.all(index[1:] > index[:-1]):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
 
 
 def may_round_either_way(cosines: Array, dim: int) -> Array:

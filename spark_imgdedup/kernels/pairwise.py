@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_imgdedup.kernels.arrays import Array, Products, is_on_host, namespace, slices, to_host
+from spark_imgdedup.kernels.arrays import PADDING, Array, Products, is_on_host, multiply, namespace, slices, to_host
 from spark_imgdedup.kernels.tiles import BestMatches
 from spark_imgdedup.kernels.vectors import UnitRows, first_occurrences
 
@@ -133,20 +133,27 @@ def best_across(
     zeros_a, zeros_b = np.zeros(len(a), dtype=np.int64), np.zeros(len(b), dtype=np.int64)
     of_a = BestMatches(a, b, zeros_a, np.searchsorted(b_ranks, a_ranks).astype(np.int64))
     of_b = BestMatches(b, a, zeros_b, np.searchsorted(a_ranks, b_ranks).astype(np.int64))
-    xp, scratch = namespace(a.proposals), Products(a.proposals)
-    for part in slices(len(a), batch_size):
-        for columns in slices(len(b), max(batch_size, _MIN_TILE_COLUMNS)):
-            if of_a.stop[part.stop - 1] > columns.start and of_b.stop[columns.stop - 1] > part.start:
-                products = scratch.product(a.proposals[part], b.proposals[columns])
-                of_b.offer_columns(xp.asarray(products, copy=True), columns, part.start)
-                of_a.offer(products, part, columns.start)
-            elif of_a.stop[part.stop - 1] > columns.start:
-                of_a.offer(scratch.product(a.proposals[part], b.proposals[columns]), part, columns.start)
-            else:
-                of_b.offer(scratch.product(b.proposals[columns], a.proposals[part]), columns, part.start)
-        of_a.settle()
+    xp = namespace(a.proposals)
+    shape = _tile_shape(len(a), len(b), batch_size)
+    with Products.of(a.proposals, *shape) as products:
+        for part in slices(len(a), shape[0]):
+            for columns in slices(len(b), shape[1]):
+                a_is_later = of_a.stop[part.stop - 1] > columns.start  # somewhere in the tile
+                b_is_later = of_b.stop[columns.stop - 1] > part.start
+                if not a_is_later:
+                    of_b.offer(products.product(b.proposals[columns], a.proposals[part]), columns, part.start)
+                    continue
+                tile = products.product(a.proposals[part], b.proposals[columns])
+                if b_is_later:
+                    of_b.offer_columns(xp.asarray(tile, copy=True), columns, part.start)
+                of_a.offer(tile, part, columns.start)
+            of_a.settle()
     of_b.settle()
     return Across(of_a.scores, of_a.indices, of_b.scores, of_b.indices)
+
+
+def _tile_shape(n: int, width: int, batch_size: int) -> tuple[int, int]:
+    return max(1, min(n, batch_size)), max(1, min(width, max(batch_size, _MIN_TILE_COLUMNS)))
 
 
 def _best_earlier(
@@ -155,13 +162,13 @@ def _best_earlier(
     own = np.arange(len(rows), dtype=np.int64)
     best = BestMatches(rows, rows, starts, own)
     leaf = min(batch_size, _LEAF_ROWS if is_on_host(rows.vectors) else _DEVICE_LEAF_ROWS)
-    scratch = Products(rows.proposals)
-    for blocks in _runs_of_blocks(starts, leaf, batch_size):
-        if len(blocks) > 1 or blocks[0].stop - blocks[0].start <= leaf:
-            _offer_blocks(best, blocks, scratch)
-        else:
-            _offer_triangle(best, blocks[0], leaf, batch_size, scratch)
-        best.settle()
+    with Products.of(rows.proposals, *_tile_shape(len(rows), len(rows), batch_size)) as products:
+        for blocks in _runs_of_blocks(starts, leaf, batch_size):
+            if len(blocks) > 1 or blocks[0].stop - blocks[0].start <= leaf:
+                _offer_blocks(best, blocks, products)
+            else:
+                _offer_triangle(best, blocks[0], leaf, batch_size, products)
+            best.settle()
     alone = starts == own  # the best-ranked row has nothing to repeat
     best.scores[alone], best.indices[alone] = 0.0, own[alone]
     return best.scores, best.indices
@@ -189,29 +196,33 @@ def _runs_of_blocks(starts: NDArray[np.int64], leaf: int, batch_size: int) -> It
         yield run
 
 
-def _offer_blocks(best: BestMatches, blocks: list[slice], scratch: Products) -> None:
+def _offer_blocks(best: BestMatches, blocks: list[slice], products: Products) -> None:
     """Offer each block's product with itself, all of them as one tile."""
     start, stop = blocks[0].start, blocks[-1].stop
     sizes = np.array([block.stop - block.start for block in blocks])
-    tile = scratch.empty(stop - start, int(sizes.max()))
+    width = int(sizes.max())
+    tile = products.empty(stop - start, width + (PADDING if width % 64 == 0 else 0))
     proposals = best.queries.proposals
     for block in blocks:
         tile_rows = slice(block.start - start, block.stop - start)
-        scratch.multiply(proposals[block], proposals[block], tile[tile_rows, : block.stop - block.start])
+        multiply(proposals[block], proposals[block], tile[tile_rows, : block.stop - block.start])
     bases = np.repeat(np.array([block.start for block in blocks]), sizes)
     best.offer(tile, slice(start, stop), bases if len(blocks) > 1 else start)
 
 
-def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int, scratch: Products) -> None:
+def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int, products: Products) -> None:
     """Offer all pairs of a large group: rectangles of earlier rows, then the triangle of the batch itself."""
     proposals = best.queries.proposals
     for start in range(group.start, group.stop, batch_size):
         queries = slice(start, min(start + batch_size, group.stop))
         for low in range(group.start, start, max(batch_size, _MIN_TILE_COLUMNS)):
             columns = slice(low, min(low + max(batch_size, _MIN_TILE_COLUMNS), start))
-            best.offer(scratch.product(proposals[queries], proposals[columns]), queries, low)
+            best.offer(products.product(proposals[queries], proposals[columns]), queries, low)
         for part, columns in _diagonal(queries, leaf):
-            best.offer(scratch.product(proposals[part], proposals[columns]), part, columns.start)
+            if part == columns:
+                _offer_blocks(best, [part], products)
+            else:
+                best.offer(products.product(proposals[part], proposals[columns]), part, columns.start)
         best.settle()
 
 

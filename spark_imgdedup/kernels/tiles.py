@@ -22,7 +22,9 @@ _DENSE_SHARE = 0.02
 _CROWD_ROWS = 1024
 # Proposals that wait for their float64 cosine: 3 MiB.
 _MAX_PENDING = 2**17
-_MASKED_ROWS = 64
+_MASKED_PRODUCTS = 2**16
+# True where a column is not below its row.
+_STEPS = np.triu(np.ones((64, 64), dtype=bool))
 
 
 @dataclass
@@ -31,8 +33,8 @@ class BestMatches:
 
     queries: UnitRows
     targets: UnitRows
-    first: NDArray[np.int64]  # (N,) the first target that each query may be matched with
-    stop: NDArray[np.int64]  # (N,) the one after its last
+    first: NDArray[np.int64]  # (N,) the first target that each query may be matched with; ascending
+    stop: NDArray[np.int64]  # (N,) the one after its last; ascending
     scores: NDArray[np.float64] = field(init=False)  # (N,) rounded to 6 decimals; -inf before the first match
     indices: NDArray[np.int64] = field(init=False)  # (N,) the target that reaches it; -1 before the first match
     _ceiling: Array = field(init=False)  # (N,) float32: highest product met, +inf once a score of 1 is found
@@ -54,7 +56,10 @@ class BestMatches:
             base: The target in column 0, for all of the queries or (B,) for each.
         """
         xp = namespace(products)
-        mask_outside(products, self.first[rows] - base, self.stop[rows] - base)
+        if isinstance(base, int) and self.first[rows.stop - 1] <= base:
+            mask_staircase(products, self.stop[rows] - base)
+        else:
+            mask_outside(products, self.first[rows] - base, self.stop[rows] - base)
         column, top, second = two_best(products)
         reach = self._reach(rows, top)
         contested = xp.nonzero(second >= reach)[0]
@@ -68,7 +73,7 @@ class BestMatches:
     def offer_columns(self, products: Array, columns: slice, base: int) -> None:
         """As `offer`, of a tile (R, B) whose columns are the queries and whose rows are targets from `base` on."""
         xp = namespace(products)
-        mask_outside(products.T, self.first[columns] - base, self.stop[columns] - base)
+        mask_staircase(products.T, self.stop[columns] - base)
         near = products >= self._reach(columns, xp.max(products, axis=0))[None, :]
         n_targets, n_queries = products.shape
         if int(xp.count_nonzero(near)) > _DENSE_SHARE * n_targets * n_queries + n_queries:
@@ -155,16 +160,38 @@ def mask_outside(products: Array, first: NDArray[np.int64], stop: NDArray[np.int
     if n == 0 or (first.max() <= 0 and stop.min() >= width):
         return
     xp = namespace(products)
-    for rows in slices(n, _MASKED_ROWS if is_on_host(products) else n):
-        tile = products[rows]
-        low, high = np.clip([stop[rows].min(), stop[rows].max()], 0, width).tolist()
-        tile[:, high:] = -xp.inf
-        if low < high:
-            tile[:, low:high][xp.arange(low, high)[None, :] >= xp.asarray(stop[rows])[:, None]] = -xp.inf
-        low, high = np.clip([first[rows].min(), first[rows].max()], 0, width).tolist()
-        tile[:, :low] = -xp.inf
-        if low < high:
-            tile[:, low:high][xp.arange(low, high)[None, :] < xp.asarray(first[rows])[:, None]] = -xp.inf
+    columns = xp.arange(width)[None, :]
+    for rows in slices(n, max(1, _MASKED_PRODUCTS // width) if is_on_host(products) else n):
+        _mask(products[rows], columns >= xp.asarray(stop[rows])[:, None])
+        if first[rows].max() > 0:
+            _mask(products[rows], columns < xp.asarray(first[rows])[:, None])
+
+
+def mask_staircase(products: Array, stop: NDArray[np.int64]) -> None:
+    """`mask_outside` for rows that start at column 0 and whose stops ascend."""
+    n, width = products.shape
+    if n == 0 or stop[0] >= width:
+        return
+    xp = namespace(products)
+    size = len(_STEPS) if is_on_host(products) else n
+    is_diagonal = size == len(_STEPS) and stop[-1] - stop[0] == n - 1 and bool(np.all(stop[1:] > stop[:-1]))
+    for rows in slices(n, size):
+        low, high = (min(max(int(each), 0), width) for each in (stop[rows.start], stop[rows.stop - 1]))
+        products[rows, high:] = -xp.inf
+        if low == high:
+            continue
+        if is_diagonal and low == stop[rows.start]:
+            mask = _STEPS[: rows.stop - rows.start, : high - low]
+        else:
+            mask = xp.arange(low, high)[None, :] >= xp.asarray(stop[rows])[:, None]
+        _mask(products[rows, low:high], mask)
+
+
+def _mask(products: Array, mask: Array) -> None:
+    if is_on_host(products):
+        np.copyto(products, -np.inf, where=mask)  # indexing by a mask takes three times as long
+    else:
+        products[mask] = -np.inf
 
 
 def _of(base: int | NDArray[np.int64], nth: Array) -> Array:

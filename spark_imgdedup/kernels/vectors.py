@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_imgdedup.kernels.arrays import Array, Scratch, fold_sum, namespace, slices, to_host
+from spark_imgdedup.kernels.arrays import Array, fold_sum, namespace, scratch_parts, slices, to_host
 
 DECIMALS = 6
 # Rows that were stored as float16 without a new normalisation come back within 5e-4 of length 1.
@@ -26,7 +26,7 @@ def lengths(vectors: Array) -> Array:
     """Euclidean lengths (N,) in float64, of vectors (N, D) of any float type: the same bits everywhere."""
     xp = namespace(vectors)
     result = xp.zeros(vectors.shape[0], dtype=xp.float64)
-    for rows, (wide,) in Scratch(vectors, vectors.shape[1], 1).parts(vectors.shape[0]):
+    for rows, (wide,) in scratch_parts(vectors, vectors.shape[0], vectors.shape[1], 1):
         wide[...] = vectors[rows]
         result[rows] = _fold_lengths(wide)
     return result
@@ -86,7 +86,7 @@ class UnitRows:
             return embeddings
         xp = require_float_matrix(embeddings, name, only_float32=True)
         length = xp.empty(embeddings.shape[0], dtype=xp.float64)
-        for rows, (wide,) in Scratch(embeddings, embeddings.shape[1], 1).parts(embeddings.shape[0]):
+        for rows, (wide,) in scratch_parts(embeddings, embeddings.shape[0], embeddings.shape[1], 1):
             wide[...] = embeddings[rows]
             length[rows] = dot_lengths(wide)
         off = require_unit_length(length, name)
@@ -166,7 +166,7 @@ def _normalize(vectors: Array, out: Array | None, length_after: Array | None) ->
             f"out must be float32 of shape {tuple(vectors.shape)}, got {result.dtype} of shape {tuple(result.shape)}. "
             "Leave it out to get a new matrix."
         )
-    for rows, (wide, terms) in Scratch(vectors, vectors.shape[1], 2).parts(vectors.shape[0]):
+    for rows, (wide, terms) in scratch_parts(vectors, vectors.shape[0], vectors.shape[1], 2):
         wide[...] = vectors[rows]
         terms[...] = wide
         divisors = _fold_lengths(terms)
