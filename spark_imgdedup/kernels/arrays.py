@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 # A NumPy or a CuPy array: CuPy publishes no types, and no common protocol has both's indexing.
 Array: TypeAlias = Any
 
-# One scratch matrix: two stay in a core's second cache (2 MiB where this was measured); a GPU wants few launches.
-_HOST_SCRATCH_BYTES = 384 * 2**10
+# One scratch matrix: three stay in a core's second cache (2 MiB where this was measured); a GPU wants few launches.
+_HOST_SCRATCH_BYTES = 256 * 2**10
 _DEVICE_SCRATCH_BYTES = 64 * 2**20
 # From this width on a fold's inner loops are too short: the rest is folded along the other axis.
 _NARROW = 32
@@ -45,12 +45,19 @@ def slices(n: int, size: int) -> Iterator[slice]:
 
 
 def take_rows(matrix: Array, index: Array, out: Array) -> Array:
-    """Write matrix[index] into `out`, cast to its type, and return it. Every index must be in range."""
-    if is_on_host(matrix) and matrix.dtype == out.dtype and matrix.flags.c_contiguous:
+    """Write matrix[index], of the same type, into `out` and return it. Every index must be in range."""
+    if is_on_host(matrix) and matrix.flags.c_contiguous:
         np.take(matrix, index, axis=0, out=out, mode="clip")  # the default mode copies `out` once more
     else:
         out[...] = matrix[index]
     return out
+
+
+def as_float32(scratch: Array) -> Array:
+    """The memory of a float64 matrix (N, D), in part, as a float32 matrix of that shape."""
+    xp = namespace(scratch)
+    n, dim = scratch.shape
+    return xp.reshape(xp.reshape(scratch, (-1,)).view(xp.float32)[: n * dim], (n, dim))
 
 
 class _Spare(threading.local):
@@ -89,14 +96,15 @@ def borrowed(like: Array, size: int, dtype: str) -> Iterator[Array]:
 
 def scratch_parts(like: Array, n: int, dim: int, count: int) -> Iterator[tuple[slice, list[Array]]]:
     """Slices that cover range(n), each with `count` uninitialised float64 matrices of as many rows of width `dim`."""
-    size = _HOST_SCRATCH_BYTES if is_on_host(like) else _DEVICE_SCRATCH_BYTES
-    rows = min(n, max(1, size // (8 * max(dim, 1))))
     if n == 0:
         return
+    most_bytes = _HOST_SCRATCH_BYTES if is_on_host(like) else _DEVICE_SCRATCH_BYTES
+    rows = min(n, max(1, most_bytes // (8 * max(dim, 1))))
     with borrowed(like, count * rows * dim, "float64") as block:
-        buffers = namespace(like).reshape(block[: count * rows * dim], (count, rows, dim))
+        whole = list(namespace(like).reshape(block[: count * rows * dim], (count, rows, dim)))
         for part in slices(n, rows):
-            yield part, [buffer[: part.stop - part.start] for buffer in buffers]
+            size = part.stop - part.start
+            yield part, whole if size == rows else [buffer[:size] for buffer in whole]
 
 
 class Products:

@@ -118,6 +118,14 @@ def nearest_centroid(
     return xp.astype(xp.asarray(index.numbers)[best], xp.int32), round_cosine(distance)
 
 
+def home_positions(rows: UnitRows, index: CentroidIndex, *, batch_size: int = 2048) -> Array:
+    """The home of each row as a position (N,) int64 in `index.rows`: `nearest_centroid` without the distances."""
+    best, contested = _proposed(rows.vectors, index, batch_size)
+    if contested.shape[0]:
+        best[contested] = _settled(rows, contested, index)
+    return best
+
+
 def _proposed(vectors: Array, index: CentroidIndex, batch_size: int) -> tuple[Array, Array]:
     """By float32 products: the best centroid (N,) of each row, and the rows (M,) which another may be home to.
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from spark_imgdedup.kernels.arrays import Array, fold_sum, is_on_host, namespace, scratch_parts
+from spark_imgdedup.kernels.arrays import (
+    Array,
+    as_float32,
+    fold_sum,
+    is_on_host,
+    namespace,
+    scratch_parts,
+    take_rows,
+)
 from spark_imgdedup.kernels.vectors import DECIMALS, UnitRows, lengths
 
 # Cosines that round alike are up to 1e-6 apart; the rest is for how much float32 products of one row may differ in
@@ -49,9 +57,12 @@ def fast_pair_cosines(left: UnitRows, i: Array, right: UnitRows, j: Array) -> Ar
     """Float64 cosines (M,) of left[i] and right[j], right within `cosine_error`, not to the bit."""
     xp = namespace(left.vectors)
     result = xp.empty(i.shape[0], dtype=xp.float64)
-    for part, (one, other) in scratch_parts(left.vectors, i.shape[0], left.dim, 2):
-        one[...] = left.vectors[_as_slice(i[part])]
-        other[...] = right.vectors[_as_slice(j[part])]
+    consecutive = is_on_host(i) and i.shape[0] and i[-1] - i[0] == len(i) - 1 and bool(np.all(i[1:] > i[:-1]))
+    own = left.vectors[i[0] : i[-1] + 1] if consecutive else None
+    for part, (one, other, spare) in scratch_parts(left.vectors, i.shape[0], left.dim, 3):
+        narrow = as_float32(spare)
+        one[...] = take_rows(left.vectors, i[part], narrow) if own is None else own[part]
+        other[...] = take_rows(right.vectors, j[part], narrow)
         result[part] = xp.vecdot(one, other)
     result /= left.lengths[i] * right.lengths[j]
     return result
@@ -64,13 +75,6 @@ def rounded_pair_cosines(left: UnitRows, i: Array, right: UnitRows, j: Array) ->
     if unsure.shape[0]:
         cosines[unsure] = pair_cosines(left, i[unsure], right, j[unsure])
     return round_cosine(cosines)
-
-
-def _as_slice(index: Array) -> slice | Array:
-    """The same rows without a copy of them, where these are consecutive; looked at on the host only."""
-    if is_on_host(index) and index[-1] - index[0] == len(index) - 1 and np.all(index[1:] > index[:-1]):
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index
 
 
 def may_round_either_way(cosines: Array, dim: int) -> Array:
@@ -90,10 +94,14 @@ def wide_unit_rows(rows: UnitRows) -> Array:
     return wide
 
 
-def rounded_cosines(left: UnitRows, right: UnitRows) -> Array:
-    """`round_cosine(pair_cosines(…))` of all pairs (N, M), by one float64 product."""
+def rounded_cosines(left: UnitRows, right: UnitRows, wide_left: Array | None = None) -> Array:
+    """`round_cosine(pair_cosines(…))` of all pairs (N, M), by one float64 product.
+
+    `wide_left`: `wide_unit_rows(left)`, where it is known.
+    """
     xp = namespace(left.vectors)
-    cosines = wide_unit_rows(left) @ wide_unit_rows(right).T
+    wide_left = wide_unit_rows(left) if wide_left is None else wide_left
+    cosines = wide_left @ wide_unit_rows(right).T
     unsure = xp.nonzero(may_round_either_way(cosines, left.dim))
     if unsure[0].shape[0]:
         cosines[unsure] = pair_cosines(left, unsure[0], right, unsure[1])

@@ -5,16 +5,16 @@ N embeddings, K clusters, D dimensions, n training rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from spark_imgdedup.kernels.arrays import Array, namespace, to_host
 from spark_imgdedup.kernels.assignment import CentroidIndex, nearest_centroid
-from spark_imgdedup.kernels.vectors import UnitRows, invalid_rows, l2_normalize
+from spark_imgdedup.kernels.lloyd import lloyd
+from spark_imgdedup.kernels.vectors import UnitRows, checked_lengths
 
 __all__ = ["CentroidIndex", "auto_n_clusters", "nearest_centroid", "sample_rows_for", "train_centroids"]
 
@@ -24,8 +24,6 @@ DEFAULT_TASK_BYTES = 8 * 2**30
 # Up to here all pairs are compared: at D = 1280 that is 6e10 multiply-adds, seconds of one core, and nothing is lost at
 # borders (measured: 12.5 % of the pairs of 3,000 images lay across the borders of the 7 clusters that cost the least).
 ONE_CLUSTER_ROWS = 10_000
-# Below this, copying to the GPU and its start-up cost more than the training.
-_GPU_TRAINING_ROWS = 50_000
 
 
 def auto_n_clusters(n_rows: int, dim: int, *, max_task_bytes: int = DEFAULT_TASK_BYTES) -> int:
@@ -77,82 +75,57 @@ def train_centroids(  # noqa: PLR0913  # each is a setting of its own
 ) -> Array:
     """Centroids (K, D), float32 of unit length, of spherical k-means on the sample.
 
-    The same sample in the same order gives the same centroids for the same n_threads and FAISS build.
+    The same sample in the same order gives the same centroids, for any n_threads. A cluster that loses all of its rows
+    starts again from the row that lies farthest from its centroid.
 
     Args:
         sample: (n, D) float32, rows of unit length; all of them are used.
         n_clusters: K, at most n.
         random_state: Seed of the first centroids.
-        max_iter: Lloyd iterations.
-        n_threads: CPU threads for BLAS and OpenMP while training; what was set before is restored.
-        device: "cpu", or the GPU to train on: "cuda:0", …
+        max_iter: Lloyd iterations; fewer where no row changes its cluster any more.
+        n_threads: CPU threads; what BLAS was set to before is restored.
+        device: "cpu", or the one GPU to copy the sample to and train on: "cuda:0", …
 
     Raises:
-        ValueError: the sample is not float32 rows of unit length or smaller than K, or a count is below 1.
-        ModuleNotFoundError: FAISS is not installed (K = 1 does without).
+        ValueError: the sample is not float32 rows of unit length or smaller than K, a count is below 1, or the device
+            has another form.
+        ModuleNotFoundError: a GPU is asked for and CuPy is not installed.
 
-    Cost: 2·n·K·D flop an iteration. A GPU is used if FAISS sees one and the sample has at least 50,000 rows.
+    Cost: 2·n·K·D flop an iteration. Memory beside the sample: 20·K·D bytes, 64·K·D while the first centroids are
+    chosen, and 10 MB a thread.
     """
     _require_positive(n_clusters=n_clusters, max_iter=max_iter, n_threads=n_threads)
-    sample = UnitRows.of(sample, "sample").vectors
-    xp = namespace(sample)
-    if sample.shape[0] < n_clusters:
+    vectors: Array = sample.vectors if isinstance(sample, UnitRows) else sample
+    length = sample.lengths if isinstance(sample, UnitRows) else checked_lengths(sample, "sample")
+    if vectors.shape[0] < n_clusters:
         raise ValueError(
-            f"{n_clusters} clusters need at least as many training rows, got {sample.shape[0]}. "
+            f"{n_clusters} clusters need at least as many training rows, got {vectors.shape[0]}. "
             "Lower cluster.n_clusters, or train on more rows."
         )
-    rows = np.ascontiguousarray(to_host(sample))
-    if n_clusters == 1:
-        centroids = l2_normalize(rows.mean(axis=0, dtype=np.float64)[None, :])
-    else:
-        with _threads(n_threads):
-            centroids = l2_normalize(_faiss_centroids(rows, n_clusters, random_state, max_iter))
-    # Rows that cancel out leave a centroid without a direction: a training row takes its place.
-    lost = np.flatnonzero(invalid_rows(centroids) != None)  # noqa: E711 (elementwise)
-    centroids[lost] = rows[lost]
-    return xp.asarray(centroids)
-
-
-def _faiss_centroids(rows: NDArray[np.float32], n_clusters: int, random_state: int, max_iter: int) -> NDArray[Any]:
-    faiss = _import_faiss()
-    kmeans = faiss.Kmeans(
-        rows.shape[1],
-        n_clusters,
-        niter=max_iter,
-        seed=random_state,
-        spherical=True,
-        min_points_per_centroid=1,  # FAISS warns on stderr below it
-        max_points_per_centroid=max(MAX_ROWS_PER_CENTROID, -(-len(rows) // n_clusters)),  # it drops rows above it
-        gpu=len(rows) >= _GPU_TRAINING_ROWS and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,
-    )
-    kmeans.train(rows)
-    return np.asarray(kmeans.centroids).reshape(n_clusters, rows.shape[1])
+    xp = namespace(vectors)
+    with _on(device) as to_device, threadpool_limits(limits=1):
+        rows = UnitRows(to_device(vectors), to_device(length), to_device(vectors))
+        return xp.asarray(to_host(lloyd(rows, n_clusters, random_state, max_iter=max_iter, n_threads=n_threads)))
 
 
 @contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
-    """Hold BLAS and OpenMP, FAISS's own included, to n_threads."""
-    from threadpoolctl import threadpool_limits
-
-    faiss = _import_faiss()
-    before = faiss.omp_get_max_threads()
-    with threadpool_limits(limits=n_threads):
-        faiss.omp_set_num_threads(n_threads)
-        try:
-            yield
-        finally:
-            faiss.omp_set_num_threads(before)
-
-
-def _import_faiss() -> Any:
+def _on(device: str) -> Iterator[Callable[[Array], Array]]:
+    """What brings an array to this device, which is the current one as long as the context lasts."""
+    if device == "cpu":
+        yield lambda array: np.ascontiguousarray(to_host(array))
+        return
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number.isdecimal():
+        raise ValueError(f"device must be 'cpu' or 'cuda:<number>', got {device!r}.")
     try:
-        import faiss
+        import cupy
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Training more than one cluster needs FAISS, which is not installed: pip install faiss-cpu "
-            "(or faiss-gpu-cu12 in its place on a CUDA machine)."
+            f"Training on {device} needs CuPy, which is not installed: pip install cupy-cuda12x. "
+            "Or train on the CPU: device 'cpu'."
         ) from error
-    return faiss
+    with cupy.cuda.Device(int(number)):
+        yield cupy.asarray
 
 
 def _cost(n_rows: int, n_clusters: int) -> float:

@@ -22,6 +22,8 @@ _LEAF_ROWS = 512
 _DEVICE_LEAF_ROWS = 4096
 # Groups smaller than this are multiplied several at a time.
 _PACKED_ROWS = 64
+# Groups up to this size share a tile, so that what is done once a tile is done for many of them.
+_BLOCK_ROWS = 256
 # Where at least this share of the rows are exact copies, the others are gathered and compared alone.
 _COPIES_WORTH_GATHERING = 0.25
 
@@ -164,7 +166,7 @@ def _best_earlier(
     leaf = min(batch_size, _LEAF_ROWS if is_on_host(rows.vectors) else _DEVICE_LEAF_ROWS)
     with Products.of(rows.proposals, *_tile_shape(len(rows), len(rows), batch_size)) as products:
         for blocks in _runs_of_blocks(starts, leaf, batch_size):
-            if len(blocks) > 1 or blocks[0].stop - blocks[0].start <= leaf:
+            if len(blocks) > 1 or starts[blocks[0].stop - 1] != blocks[0].start:
                 _offer_blocks(best, blocks, products)
             else:
                 _offer_triangle(best, blocks[0], leaf, batch_size, products)
@@ -175,39 +177,42 @@ def _best_earlier(
 
 
 def _runs_of_blocks(starts: NDArray[np.int64], leaf: int, batch_size: int) -> Iterator[list[slice]]:
-    """Blocks of whole groups: a group larger than a leaf by itself, smaller ones in runs of up to batch_size rows."""
-    group_starts = np.flatnonzero(starts == np.arange(len(starts)))
-    bounds = [*group_starts.tolist(), len(starts)]
+    """Blocks of whole groups: a group that fills a tile by itself, smaller ones in runs of up to batch_size rows."""
+    bounds = [*np.flatnonzero(starts == np.arange(len(starts))).tolist(), len(starts)]
+    packed = min(_PACKED_ROWS, batch_size)
     run: list[slice] = []
     for start, stop in pairwise(bounds):
-        if stop - start > leaf:
-            if run:
-                yield run
-                run = []
+        if stop - start > min(leaf, _BLOCK_ROWS):
+            yield from [run] if run else []
             yield [slice(start, stop)]
-        elif run and stop - run[-1].start <= min(_PACKED_ROWS, batch_size):
+            run = []
+        elif run and stop - run[-1].start <= packed:
             run[-1] = slice(run[-1].start, stop)
         elif run and stop - run[0].start > batch_size:
             yield run
             run = [slice(start, stop)]
         else:
             run.append(slice(start, stop))
-    if run:
-        yield run
+    yield from [run] if run else []
 
 
 def _offer_blocks(best: BestMatches, blocks: list[slice], products: Products) -> None:
-    """Offer each block's product with itself, all of them as one tile."""
+    """Offer the product of each block with itself, all of them as one tile."""
     start, stop = blocks[0].start, blocks[-1].stop
     sizes = np.array([block.stop - block.start for block in blocks])
-    width = int(sizes.max())
-    tile = products.empty(stop - start, width + (PADDING if width % 64 == 0 else 0))
-    proposals = best.queries.proposals
+    tile = products.empty(stop - start, int(sizes.max()))
     for block in blocks:
-        tile_rows = slice(block.start - start, block.stop - start)
-        multiply(proposals[block], proposals[block], tile[tile_rows, : block.stop - block.start])
-    bases = np.repeat(np.array([block.start for block in blocks]), sizes)
-    best.offer(tile, slice(start, stop), bases if len(blocks) > 1 else start)
+        rows = best.queries.proposals[block]
+        multiply(rows, rows, tile[block.start - start : block.stop - start, : rows.shape[0]])
+    best.offer(tile, slice(start, stop), np.repeat(np.array([block.start for block in blocks]), sizes))
+
+
+def _offer_leaf(best: BestMatches, rows: slice, products: Products) -> None:
+    """Offer the product of some rows of a group with themselves."""
+    n = rows.stop - rows.start
+    tile = products.empty(n, n + (PADDING if n % 64 == 0 else 0))
+    multiply(best.queries.proposals[rows], best.queries.proposals[rows], tile[:, :n])
+    best.offer(tile, rows, rows.start)
 
 
 def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int, products: Products) -> None:
@@ -220,7 +225,7 @@ def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int,
             best.offer(products.product(proposals[queries], proposals[columns]), queries, low)
         for part, columns in _diagonal(queries, leaf):
             if part == columns:
-                _offer_blocks(best, [part], products)
+                _offer_leaf(best, part, products)
             else:
                 best.offer(products.product(proposals[part], proposals[columns]), part, columns.start)
         best.settle()

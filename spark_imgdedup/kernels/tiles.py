@@ -53,10 +53,10 @@ class BestMatches:
         Args:
             products: (B, R) float32 products of the queries `rows`; overwritten.
             rows: Which queries.
-            base: The target in column 0, for all of the queries or (B,) for each.
+            base: The target in column 0: one that none of the queries' ranges starts after, or (B,) for each of them.
         """
         xp = namespace(products)
-        if isinstance(base, int) and self.first[rows.stop - 1] <= base:
+        if isinstance(base, int):
             mask_staircase(products, self.stop[rows] - base)
         else:
             mask_outside(products, self.first[rows] - base, self.stop[rows] - base)

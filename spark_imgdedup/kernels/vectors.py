@@ -84,13 +84,9 @@ class UnitRows:
         """
         if isinstance(embeddings, UnitRows):
             return embeddings
-        xp = require_float_matrix(embeddings, name, only_float32=True)
-        length = xp.empty(embeddings.shape[0], dtype=xp.float64)
-        for rows, (wide,) in scratch_parts(embeddings, embeddings.shape[0], embeddings.shape[1], 1):
-            wide[...] = embeddings[rows]
-            length[rows] = dot_lengths(wide)
-        off = require_unit_length(length, name)
-        is_exact = not xp.any(off > PROPOSAL_LENGTH_TOLERANCE)
+        length = checked_lengths(embeddings, name)
+        xp = namespace(embeddings)
+        is_exact = not xp.any(xp.abs(length - 1) > PROPOSAL_LENGTH_TOLERANCE)
         return cls(embeddings, length, embeddings if is_exact else l2_normalize(embeddings))
 
     @classmethod
@@ -194,11 +190,21 @@ def dot_lengths(wide: Array) -> Array:
         return xp.sqrt(xp.vecdot(wide, wide))
 
 
-def require_unit_length(length: Array, name: str) -> Array:
-    """How far each length (N,) is from 1; an error where that is too far."""
+def checked_lengths(embeddings: Array, name: str) -> Array:
+    """Lengths (N,) of float32 rows (N, D) to rounding; an error where they are not within 1e-3 of 1."""
+    xp = require_float_matrix(embeddings, name, only_float32=True)
+    length = xp.empty(embeddings.shape[0], dtype=xp.float64)
+    for rows, (wide,) in scratch_parts(embeddings, embeddings.shape[0], embeddings.shape[1], 1):
+        wide[...] = embeddings[rows]
+        length[rows] = dot_lengths(wide)
+    require_unit_length(length, name)
+    return length
+
+
+def require_unit_length(length: Array, name: str) -> None:
+    """An error where a length (N,) is not within 1e-3 of 1."""
     xp = namespace(length)
-    off = xp.abs(length - 1)
-    wrong = ~(off <= UNIT_LENGTH_TOLERANCE)  # "not <=" catches NaN too
+    wrong = ~(xp.abs(length - 1) <= UNIT_LENGTH_TOLERANCE)  # "not <=" catches NaN too
     if xp.any(wrong):
         row = int(xp.argmax(xp.astype(wrong, xp.uint8)))
         raise ValueError(
@@ -206,7 +212,6 @@ def require_unit_length(length: Array, name: str) -> Array:
             f"length {float(length[row]):.4g}. Pass them through kernels.vectors.l2_normalize, and leave out what "
             "kernels.vectors.invalid_rows names."
         )
-    return off
 
 
 def _hash_slices(n: int, dim: int) -> list[slice]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from spark_imgdedup.kernels import assignment
 from spark_imgdedup.kernels.arrays import to_host
@@ -36,7 +38,6 @@ def homes(xp, embeddings, centroids, **settings):
 
 class TestTrain:
     def test_clusters_that_lie_apart_are_each_found_once(self):
-        pytest.importorskip("faiss")
         embeddings, truth = blobs(3000, 4, 64)
 
         centroids = train_centroids(embeddings, n_clusters=4, random_state=1)
@@ -48,7 +49,6 @@ class TestTrain:
         assert len(set(home.tolist())) == 4
 
     def test_centroids_are_float32_of_unit_length_and_the_same_again(self):
-        pytest.importorskip("faiss")
         embeddings, _ = blobs(2000, 20, 32)
 
         first, second = (train_centroids(embeddings, n_clusters=20, random_state=7) for _ in range(2))
@@ -58,7 +58,6 @@ class TestTrain:
         assert first.tobytes() == second.tobytes()
 
     def test_every_row_counts_even_when_there_are_more_than_256_a_centroid(self):
-        pytest.importorskip("faiss")
         # One row in a thousand lies elsewhere; FAISS would sample it away.
         embeddings = np.repeat(np.eye(8, dtype=np.float32)[:2], [1998, 2], axis=0)
 
@@ -67,7 +66,6 @@ class TestTrain:
         assert sorted(nearest_centroid(np.eye(8, dtype=np.float32)[:2], centroids)[0].tolist()) == [0, 1]
 
     def test_as_many_clusters_as_rows_makes_each_row_a_centroid_without_a_warning(self, capfd):
-        pytest.importorskip("faiss")
         embeddings = unit_rows(12, 6)
 
         centroids = train_centroids(embeddings, n_clusters=12, random_state=0)
@@ -76,7 +74,6 @@ class TestTrain:
         assert capfd.readouterr() == ("", "")
 
     def test_copies_of_one_row_still_give_usable_centroids(self):
-        pytest.importorskip("faiss")
         embeddings = np.repeat(unit_rows(1, 16), 500, axis=0)
 
         centroids = train_centroids(embeddings, n_clusters=10, random_state=0)
@@ -85,17 +82,49 @@ class TestTrain:
         assert len(set(home.tolist())) == 1
         assert distance.max() == 0.0
 
-    def test_threads_are_given_back(self):
-        faiss = pytest.importorskip("faiss")
-        before = faiss.omp_get_max_threads()
+    def test_the_number_of_threads_changes_nothing_and_is_given_back(self):
+        embeddings, _ = blobs(9000, 40, 24, noise=0.8)
+        before = threadpool_info()
 
-        train_centroids(unit_rows(100, 4), n_clusters=2, random_state=0, n_threads=before + 1)
+        alone, shared = (
+            train_centroids(embeddings, n_clusters=30, random_state=0, max_iter=6, n_threads=n) for n in (1, 3)
+        )
 
-        assert faiss.omp_get_max_threads() == before
+        assert alone.tobytes() == shared.tobytes()
+        assert threadpool_info() == before
 
-    def test_one_cluster_is_the_direction_of_the_mean_and_needs_no_faiss(self, xp, monkeypatch):
-        monkeypatch.setitem(sys.modules, "faiss", None)
+    def test_clusters_that_lose_their_rows_start_again_from_the_farthest_ones(self, xp):
+        # Ten copies are drawn at first, unless the draw prefers what is far: then the two lone rows are.
+        embeddings = np.repeat(np.eye(8, dtype=np.float32)[:3], [1000, 1, 1], axis=0)
 
+        centroids = train_centroids(xp.asarray(embeddings), n_clusters=10, random_state=0)
+
+        home, distance = homes(xp, embeddings, to_host(centroids))
+        assert len(set(home)) == 3
+        assert max(distance) == 0.0
+
+    def test_each_centroid_is_the_mean_of_its_rows_once_nothing_moves(self, xp):
+        embeddings, _ = blobs(500, 6, 16, noise=0.5)
+
+        centroids = to_host(train_centroids(xp.asarray(embeddings), n_clusters=5, random_state=3, max_iter=200))
+
+        home = np.array(homes(xp, embeddings, centroids)[0])
+        means = np.stack([embeddings[home == k].astype(float).sum(axis=0) for k in range(5)])
+        assert centroids == pytest.approx(means / np.linalg.norm(means, axis=1)[:, None], abs=1e-6)
+
+    def test_training_takes_little_more_memory_than_its_sample(self):
+        n_clusters, dim = 64, 128
+        embeddings = unit_rows(n_clusters * 256, dim)
+
+        tracemalloc.start()
+        train_centroids(embeddings, n_clusters=n_clusters, random_state=0, max_iter=3)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+        centroid_bytes = 2**20 * 3 + 200 * n_clusters * dim
+        assert peak_bytes < 0.3 * embeddings.nbytes + centroid_bytes
+
+    def test_one_cluster_is_the_direction_of_the_mean(self, xp):
         centroid = train_centroids(xp.asarray([[1, 0], [0, 1]], dtype=xp.float32), n_clusters=1, random_state=0)
 
         assert to_host(centroid) == pytest.approx(np.full((1, 2), 2**-0.5))
@@ -105,11 +134,11 @@ class TestTrain:
 
         assert centroid.tolist() == [[0, 1]]
 
-    def test_without_faiss_the_error_names_what_to_install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "faiss", None)
+    def test_training_on_a_gpu_without_cupy_names_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "cupy", None)
 
-        with pytest.raises(ModuleNotFoundError, match="pip install faiss-cpu"):
-            train_centroids(unit_rows(10, 4), n_clusters=2, random_state=0)
+        with pytest.raises(ModuleNotFoundError, match=r"Training on cuda:1 needs CuPy.*pip install cupy-cuda12x"):
+            train_centroids(unit_rows(10, 4), n_clusters=2, random_state=0, device="cuda:1")
 
     @pytest.mark.parametrize(
         ("sample", "settings", "message"),
@@ -118,6 +147,11 @@ class TestTrain:
             (unit_rows(3, 4), {"n_clusters": 0}, r"n_clusters must be at least 1, got 0"),
             (unit_rows(3, 4), {"n_clusters": 1, "n_threads": 0}, r"n_threads must be at least 1, got 0"),
             (unit_rows(3, 4), {"n_clusters": 1, "max_iter": 0}, r"max_iter must be at least 1, got 0"),
+            (
+                unit_rows(3, 4),
+                {"n_clusters": 1, "device": "gpu"},
+                r"device must be 'cpu' or 'cuda:<number>', got 'gpu'",
+            ),
             (np.full((3, 4), np.nan, np.float32), {"n_clusters": 2}, r"sample must have unit length.*invalid_rows"),
         ],
     )
