@@ -5,25 +5,16 @@ N images, D dimensions. Arrays are NumPy or CuPy: where they live is where the w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark_imgdedup.kernels.arrays import PADDING, Array, Products, is_on_host, multiply, namespace, slices, to_host
+from spark_imgdedup.kernels.plan import checked_starts, diagonal, leaf_rows, runs_of_blocks, tile_shape
 from spark_imgdedup.kernels.tiles import BestMatches
 from spark_imgdedup.kernels.vectors import UnitRows, first_occurrences
 
-_MIN_TILE_COLUMNS = 1024
-# The triangle of this many rows is one product of them with themselves, which NumPy's BLAS does at half the flops.
-_LEAF_ROWS = 512
-_DEVICE_LEAF_ROWS = 4096
-# Groups smaller than this are multiplied several at a time.
-_PACKED_ROWS = 64
-# Groups up to this size share a tile, so that what is done once a tile is done for many of them.
-_BLOCK_ROWS = 256
 # Where at least this share of the rows are exact copies, the others are gathered and compared alone.
 _COPIES_WORTH_GATHERING = 0.25
 
@@ -88,7 +79,7 @@ def best_earlier(
     _require_batch_size(batch_size)
     n = len(rows)
     own = np.arange(n, dtype=np.int64)
-    starts = np.zeros(n, dtype=np.int64) if starts is None else _checked_starts(starts, n)
+    starts = np.zeros(n, dtype=np.int64) if starts is None else checked_starts(starts, n)
     first = _copies(rows, starts)
     distinct = np.flatnonzero(first == own)  # in rank order still
     if n - len(distinct) < _COPIES_WORTH_GATHERING * n:
@@ -136,7 +127,7 @@ def best_across(
     of_a = BestMatches(a, b, zeros_a, np.searchsorted(b_ranks, a_ranks).astype(np.int64))
     of_b = BestMatches(b, a, zeros_b, np.searchsorted(a_ranks, b_ranks).astype(np.int64))
     xp = namespace(a.proposals)
-    shape = _tile_shape(len(a), len(b), batch_size)
+    shape = tile_shape(len(a), len(b), batch_size)
     with Products.of(a.proposals, *shape) as products:
         for part in slices(len(a), shape[0]):
             for columns in slices(len(b), shape[1]):
@@ -154,18 +145,14 @@ def best_across(
     return Across(of_a.scores, of_a.indices, of_b.scores, of_b.indices)
 
 
-def _tile_shape(n: int, width: int, batch_size: int) -> tuple[int, int]:
-    return max(1, min(n, batch_size)), max(1, min(width, max(batch_size, _MIN_TILE_COLUMNS)))
-
-
 def _best_earlier(
     rows: UnitRows, starts: NDArray[np.int64], batch_size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     own = np.arange(len(rows), dtype=np.int64)
     best = BestMatches(rows, rows, starts, own)
-    leaf = min(batch_size, _LEAF_ROWS if is_on_host(rows.vectors) else _DEVICE_LEAF_ROWS)
-    with Products.of(rows.proposals, *_tile_shape(len(rows), len(rows), batch_size)) as products:
-        for blocks in _runs_of_blocks(starts, leaf, batch_size):
+    leaf = leaf_rows(batch_size, on_host=is_on_host(rows.vectors))
+    with Products.of(rows.proposals, *tile_shape(len(rows), len(rows), batch_size)) as products:
+        for blocks in runs_of_blocks(starts, leaf, batch_size):
             if len(blocks) > 1 or starts[blocks[0].stop - 1] != blocks[0].start:
                 _offer_blocks(best, blocks, products)
             else:
@@ -174,26 +161,6 @@ def _best_earlier(
     alone = starts == own  # the best-ranked row has nothing to repeat
     best.scores[alone], best.indices[alone] = 0.0, own[alone]
     return best.scores, best.indices
-
-
-def _runs_of_blocks(starts: NDArray[np.int64], leaf: int, batch_size: int) -> Iterator[list[slice]]:
-    """Blocks of whole groups: a group that fills a tile by itself, smaller ones in runs of up to batch_size rows."""
-    bounds = [*np.flatnonzero(starts == np.arange(len(starts))).tolist(), len(starts)]
-    packed = min(_PACKED_ROWS, batch_size)
-    run: list[slice] = []
-    for start, stop in pairwise(bounds):
-        if stop - start > min(leaf, _BLOCK_ROWS):
-            yield from [run] if run else []
-            yield [slice(start, stop)]
-            run = []
-        elif run and stop - run[-1].start <= packed:
-            run[-1] = slice(run[-1].start, stop)
-        elif run and stop - run[0].start > batch_size:
-            yield run
-            run = [slice(start, stop)]
-        else:
-            run.append(slice(start, stop))
-    yield from [run] if run else []
 
 
 def _offer_blocks(best: BestMatches, blocks: list[slice], products: Products) -> None:
@@ -218,29 +185,18 @@ def _offer_leaf(best: BestMatches, rows: slice, products: Products) -> None:
 def _offer_triangle(best: BestMatches, group: slice, leaf: int, batch_size: int, products: Products) -> None:
     """Offer all pairs of a large group: rectangles of earlier rows, then the triangle of the batch itself."""
     proposals = best.queries.proposals
+    n_columns = tile_shape(1, group.stop - group.start, batch_size)[1]
     for start in range(group.start, group.stop, batch_size):
         queries = slice(start, min(start + batch_size, group.stop))
-        for low in range(group.start, start, max(batch_size, _MIN_TILE_COLUMNS)):
-            columns = slice(low, min(low + max(batch_size, _MIN_TILE_COLUMNS), start))
+        for low in range(group.start, start, n_columns):
+            columns = slice(low, min(low + n_columns, start))
             best.offer(products.product(proposals[queries], proposals[columns]), queries, low)
-        for part, columns in _diagonal(queries, leaf):
+        for part, columns in diagonal(queries, leaf):
             if part == columns:
                 _offer_leaf(best, part, products)
             else:
                 best.offer(products.product(proposals[part], proposals[columns]), part, columns.start)
         best.settle()
-
-
-def _diagonal(rows: slice, leaf: int) -> Iterator[tuple[slice, slice]]:
-    """The triangle of these rows as (queries, columns), the columns of each query ascending."""
-    if rows.stop - rows.start <= leaf:
-        yield rows, rows
-        return
-    half = -(-(rows.stop - rows.start) // (2 * leaf)) * leaf
-    upper, lower = slice(rows.start, rows.start + half), slice(rows.start + half, rows.stop)
-    yield from _diagonal(upper, leaf)
-    yield lower, upper
-    yield from _diagonal(lower, leaf)
 
 
 def _copies(rows: UnitRows, starts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -254,18 +210,6 @@ def _copies(rows: UnitRows, starts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _require_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}. The default, 1024, suits a CPU.")
-
-
-def _checked_starts(starts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    starts = np.asarray(starts)
-    own = np.arange(n)
-    if starts.shape != (n,) or not np.all((starts == own) | ((starts < own) & (starts == np.roll(starts, 1)))):
-        wrong = "a shape of " + str(starts.shape) if starts.shape != (n,) else f"{starts.tolist()[:20]}"
-        raise ValueError(
-            f"starts must hold, for each of the {n} rows, the first row of its group, got {wrong}. "
-            "Sort the rows by group; a group's rows all have the position of its first one."
-        )
-    return starts.astype(np.int64)
 
 
 def _require_ranks(a: UnitRows, b: UnitRows, a_ranks: NDArray[np.int64], b_ranks: NDArray[np.int64]) -> None:

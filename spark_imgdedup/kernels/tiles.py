@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_imgdedup.kernels.arrays import Array, is_on_host, namespace, slices, to_host, two_best
-from spark_imgdedup.kernels.cosines import PROPOSAL_TOLERANCE, rounded_cosines, rounded_pair_cosines
-from spark_imgdedup.kernels.vectors import UnitRows
+from spark_imgdedup.kernels.cosines import (
+    PROPOSAL_TOLERANCE,
+    cosine_error,
+    round_cosine,
+    rounded_cosines,
+    rounded_pair_cosines,
+    wide_unit_rows,
+)
+from spark_imgdedup.kernels.vectors import DECIMALS, UnitRows
 
 # Above this share of a tile, one float64 product of it is cheaper than gathering its pairs (measured at D = 768).
 _DENSE_SHARE = 0.02
@@ -65,7 +72,7 @@ class BestMatches:
         contested = xp.nonzero(second >= reach)[0]
         if contested.shape[0]:
             products[contested, column[contested]] = top[contested]
-            self._look_again(products[contested], contested, rows.start, base, reach[contested])
+            self._look_again(_rows_of(products, contested), contested, rows.start, base, reach[contested])
             top[contested] = -xp.inf
         found = xp.nonzero(top >= reach)[0]
         self._add(found + rows.start, column[found] + _of(base, found), top[found])
@@ -126,12 +133,10 @@ class BestMatches:
             some = self.queries[xp.asarray(chosen)]
             for targets in slices(stop - start, _CROWD_ROWS):
                 low = start + targets.start
-                cosines = rounded_cosines(some, self.targets[low : start + targets.stop])
-                mask_outside(cosines, self.first[chosen] - low, self.stop[chosen] - low)
-                column = xp.argmax(cosines, axis=1)  # the first of equals
-                values = to_host(xp.max(cosines, axis=1))
+                limits = self.first[chosen] - low, self.stop[chosen] - low
+                values, column = best_of_crowd(some, self.targets[low : start + targets.stop], *limits)
                 met = values > -np.inf
-                self._improve(chosen[met], values[met], to_host(column)[met] + low)
+                self._improve(chosen[met], values[met], column[met] + low)
 
     def _add(self, query: Array, target: Array, value: Array) -> None:
         self._pending.append((query, target, value))
@@ -152,6 +157,36 @@ class BestMatches:
         done = queries[scores >= 1.0]
         if len(done):
             self._ceiling[namespace(self._ceiling).asarray(done)] = np.inf
+
+
+def best_of_crowd(
+    queries: UnitRows, targets: UnitRows, first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The highest rounded cosine of each query, and the first target that reaches it (B,), by one float64 product.
+
+    Query r is compared with targets first[r] to stop[r] - 1; -inf where there are none.
+    """
+    xp = namespace(queries.vectors)
+    cosines = wide_unit_rows(queries) @ wide_unit_rows(targets).T
+    mask_outside(cosines, first, stop)
+    highest = xp.max(cosines, axis=1)
+    scores = round_cosine(highest)
+    # A defined cosine lies within `slack` of the one here: what is nearer to a rounding boundary may round either way.
+    slack = 2 * cosine_error(queries.dim)
+    boundary = scores - 0.5 * 10.0**-DECIMALS
+    column = xp.argmax(cosines >= (boundary - slack)[:, None], axis=1)  # the first of those that may round alike
+    is_sure = cosines[xp.arange(len(queries)), column] >= boundary + slack
+    is_sure &= highest < boundary + 10.0**-DECIMALS - slack
+    is_sure |= highest == -xp.inf
+    unsure = xp.nonzero(~is_sure)[0]
+    scores, column = to_host(scores), to_host(column)
+    if unsure.shape[0]:
+        del cosines
+        which = to_host(unsure)
+        defined = rounded_cosines(queries[unsure], targets)
+        mask_outside(defined, first[which], stop[which])
+        scores[which], column[which] = to_host(xp.max(defined, axis=1)), to_host(xp.argmax(defined, axis=1))
+    return scores, column
 
 
 def mask_outside(products: Array, first: NDArray[np.int64], stop: NDArray[np.int64]) -> None:
@@ -192,6 +227,10 @@ def _mask(products: Array, mask: Array) -> None:
         np.copyto(products, -np.inf, where=mask)  # indexing by a mask takes three times as long
     else:
         products[mask] = -np.inf
+
+
+def _rows_of(products: Array, nth: Array) -> Array:
+    return products if nth.shape[0] == products.shape[0] else products[nth]
 
 
 def _of(base: int | NDArray[np.int64], nth: Array) -> Array:

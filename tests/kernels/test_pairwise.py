@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_imgdedup.kernels import pairwise, tiles
+from spark_imgdedup.kernels import plan, tiles
 from spark_imgdedup.kernels.arrays import to_host
 from spark_imgdedup.kernels.cosines import pair_cosines, round_cosine, rounded_cosines, rounded_pair_cosines
 from spark_imgdedup.kernels.pairwise import best_across, best_earlier, max_similarity_to_earlier
@@ -170,8 +170,9 @@ def test_each_group_is_scored_as_if_it_were_alone(xp, embeddings_and_starts, bat
         expected[1] += [start + index for index in indices]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairwise, "_PACKED_ROWS", packed_rows)
-        patch.setattr(pairwise, "_LEAF_ROWS", leaf_rows)
+        patch.setattr(plan, "_PACKED_ROWS", packed_rows)
+        patch.setattr(plan, "_BLOCK_ROWS", 4 * packed_rows)
+        patch.setattr(plan, "_LEAF_ROWS", leaf_rows)
         scores, indices = best_earlier(UnitRows.of(xp.asarray(embeddings)), starts, batch_size=batch_size)
 
     assert [scores.tolist(), indices.tolist()] == expected
@@ -235,7 +236,7 @@ def test_any_interleaving_of_two_sets_agrees_with_the_definition(
     side = side if order == "mixed" else np.sort(side) ^ (order == "a first")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairwise, "_MIN_TILE_COLUMNS", tile_columns)
+        patch.setattr(plan, "_MIN_TILE_COLUMNS", tile_columns)
         patch.setattr(tiles, "_DENSE_SHARE", dense_share)
         found = across(xp, embeddings, side, batch_size=batch_size)
 
