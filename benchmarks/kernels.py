@@ -93,7 +93,7 @@ def across_cases(dim):
 
 
 def kmeans_cases(dim):
-    # Iterations that all take place: the second sample is so small for its dimension that rows soon stay where they are.
+    # As many iterations as take place: 64 rows for each centroid soon stay where they are.
     for n_clusters, n, iterations in ((316, 80_896, 25), (1000, 64_000, 8)):
         sample = unit_rows(n, dim)
         settings = {"n_clusters": n_clusters, "random_state": 0, "max_iter": iterations}
