@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -87,9 +86,7 @@ def main() -> None:
     parser.add_argument("--eps", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    load = os.getloadavg()[0]
-    found = procedure(given.vectors, given.work, given.out, given.eps, given.threads)
-    print(json.dumps(found | {"load_before": round(load, 1)}))
+    print(json.dumps(procedure(given.vectors, given.work, given.out, given.eps, given.threads)))
 
 
 if __name__ == "__main__":

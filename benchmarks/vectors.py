@@ -1,8 +1,8 @@
 """Unit vectors with known repeats, as Parquet of (id, embedding list<float>) in several files, and truth.parquet.
 
 Topics: any two rows of a topic have a cosine of about 0.4, as encoders give them. Of every 48 rows one is planted at
-each level: an exact copy of another row, or one at a cosine of exactly 0.99, 0.95 or 0.90 to it. Skewed: three tenths of
-the rows are one vector but for noise, near-identical and never equal.
+each level: an exact copy of another row, or one at a cosine of exactly 0.99, 0.95 or 0.90 to it. Skewed: three tenths
+of the rows are one vector but for noise, near-identical and never equal.
 
     python benchmarks/vectors.py --rows 500000 --dim 512 --out vectors [--kind topics|skewed] [--aside noise|rows]
 """
