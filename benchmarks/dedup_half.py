@@ -60,7 +60,7 @@ def ours(made, work, plan, given):
     """One run of our steps with a plan of `pairwise.probes`, or with the settings as they are."""
     shutil.rmtree(work, ignore_errors=True)
     settings = [f"cluster.n_clusters={given.n_clusters}", f"identify.eps={given.eps}", *given.set]
-    settings += [f"spark.spark.master=local[{given.cores}]"]
+    settings += [f"spark.master=local[{given.cores}]"]
     settings += [] if plan is None else [f"pairwise.probes={plan}"]
     found = run_steps(made / EMBEDDINGS, work, settings)
     return found | {"planted_found": planted_found(made, read_table(work, "duplicates", ["id"]))}

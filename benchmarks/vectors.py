@@ -26,7 +26,7 @@ N_TOPICS = 400
 N_FILES = 8
 CHUNK_ROWS = 25_000  # 50 MB at 512 numbers; what a file holds beside it stays on disk
 CROWD_SHARE = 0.3
-CROWD_NOISE = 0.02  # length of the noise on unit vectors: cosines of about 0.9996
+CROWD_NOISE = 0.02  # length of the noise on unit vectors: cosines of about 1 - noise²
 EMBEDDINGS = "embeddings"  # folder of the Parquet files
 TRUTH = "truth.parquet"
 SCHEMA = pa.schema([("id", pa.string()), ("embedding", pa.list_(pa.float32()))])
@@ -73,10 +73,10 @@ def topics_chunk(n, topics, rng, aside="noise"):
     return rows, planted
 
 
-def skewed_chunk(n, crowd, topics, rng):
+def skewed_chunk(n, crowd, topics, rng, length):
     """(n, D) rows of which CROWD_SHARE lie around `crowd`, no two of them equal; nothing is planted."""
     n_crowd = round(n * CROWD_SHARE)
-    noise = np.float32(CROWD_NOISE) * unit(rng.standard_normal((n_crowd, len(crowd)), np.float32))
+    noise = np.float32(length) * unit(rng.standard_normal((n_crowd, len(crowd)), np.float32))
     return np.concatenate([unit(crowd + noise), of_topics(n - n_crowd, topics, rng)]), []
 
 
@@ -101,6 +101,7 @@ class Recipe:
     kind: str = "topics"  # or skewed
     aside: str = "noise"  # planted rows differ from their originals by it, or by the way to other rows
     topics: int = N_TOPICS
+    noise: float = CROWD_NOISE
     seed: int = 0
 
 
@@ -120,7 +121,7 @@ def make(folder, recipe):
             for start in range(0, len(part), CHUNK_ROWS):
                 n = min(CHUNK_ROWS, len(part) - start)
                 if recipe.kind == "skewed":
-                    rows, planted = skewed_chunk(n, crowd, topics, rng)
+                    rows, planted = skewed_chunk(n, crowd, topics, rng, recipe.noise)
                 else:
                     rows, planted = topics_chunk(n, topics, rng, recipe.aside)
                 ids, order = random_ids(n, rng), rng.permutation(n)

@@ -1,0 +1,106 @@
+"""A crowd of 300,000 near-identical rows, no two equal, among 1,000,000: does the search finish, and balanced?
+
+Runs cluster, pairwise and identify with an event log, and reads from it how long the tasks of the pairwise step's
+longest stage took: the longest over the median says whether the crowd's cluster fell to one task. Every row of the
+crowd but the one that ranks first resembles an earlier one, so what is found is known. The peak is that of the largest
+Python worker, as the kernel counted it.
+
+    python benchmarks/skew.py [--rows 1000000] [--dim 256] [--n-clusters auto] [--cache DIR] [--set KEY=VALUE …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+from steps import machine, read_table, run_steps, sgemm_rate, write_result
+from vectors import CROWD_NOISE, CROWD_SHARE, EMBEDDINGS, Recipe, make
+
+GROUP = "spark-imgdedup pairwise"  # the job group that the step names its jobs by
+
+
+def events_in(folder):
+    """The events of a log, whether Spark wrote one file or a folder of them."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "appstatus" not in path.name):
+        with path.open() as file:
+            yield from map(json.loads, file)
+
+
+def task_seconds(folder, group):
+    """{stage: seconds of each task that succeeded} of the jobs of a group."""
+    stages, tasks = set(), defaultdict(list)
+    for event in events_in(folder):
+        if event["Event"] == "SparkListenerJobStart" and event["Properties"].get("spark.jobGroup.id") == group:
+            stages.update(event["Stage IDs"])
+        elif event["Event"] == "SparkListenerTaskEnd" and event["Task End Reason"]["Reason"] == "Success":
+            info = event["Task Info"]
+            tasks[event["Stage ID"]].append((info["Finish Time"] - info["Launch Time"]) / 1000)
+    return {stage: sorted(seconds) for stage, seconds in tasks.items() if stage in stages}
+
+
+def balance(tasks):
+    """Of the stage that took the most seconds in all: its tasks, the longest, the median, and their ratio."""
+    seconds = max(tasks.values(), key=sum)
+    median = statistics.median(seconds)
+    return {
+        "tasks": len(seconds),
+        "longest": seconds[-1],
+        "median": median,
+        "longest_over_median": round(seconds[-1] / max(median, 1e-3), 2),
+        "seconds_of_each": seconds if len(seconds) <= 200 else seconds[:: len(seconds) // 200],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--n-clusters", default="auto")
+    parser.add_argument("--noise", type=float, default=CROWD_NOISE, help="two of the crowd have a cosine of 1 - noise²")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--cache", type=Path, help="keep the vectors here")
+    parser.add_argument("--name", default="skew", help="of the file in results/")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        made = (given.cache or Path(folder)) / f"skewed-{given.rows}x{given.dim}-{given.noise}"
+        make(made, Recipe(given.rows, given.dim, kind="skewed", noise=given.noise))
+        log, work = Path(folder) / "events", Path(folder) / "work"
+        log.mkdir()
+        settings = [f"cluster.n_clusters={given.n_clusters}", "identify.eps=0.01", f"spark.master=local[{given.cores}]"]
+        logged = ["spark.eventLog.enabled=true", f"spark.eventLog.dir={log.as_uri()}", "spark.eventLog.compress=false"]
+        before = sgemm_rate(given.dim, given.cores)
+        run = run_steps(made / EMBEDDINGS, work, [*settings, *logged, *given.set])
+        tasks = task_seconds(log, GROUP)
+        sizes = np.bincount(read_table(work, "similarities", ["cluster_id"])["cluster_id"].to_numpy())
+        duplicates = pc.sum(pc.greater_equal(read_table(work, "similarities")["cosine_sim_score"], 0.99)).as_py()
+    n_crowd = round(given.rows * CROWD_SHARE)
+    result = {
+        "rows": given.rows,
+        "dim": given.dim,
+        "cores": given.cores,
+        "set": given.set,
+        "crowd": n_crowd,
+        "noise": given.noise,
+        "clusters": int(np.count_nonzero(sizes)),
+        "largest_clusters": sorted(map(int, sizes), reverse=True)[:8],
+        "duplicates": duplicates,
+        "share_of_crowd_found": round(duplicates / (n_crowd - 1), 6),
+        "pairwise_tasks": balance(tasks),
+        **{key: run[key] for key in ("seconds", "seconds_in_all", "cpu_seconds", "peak_worker_bytes", "load_before")},
+        "counts": run["counts"],
+        "sgemm_gflops": round(before / 1e9, 1),
+        "machine": machine(),
+    }
+    print(json.dumps(result, indent=1))
+    write_result(given.name, result)
+
+
+if __name__ == "__main__":
+    main()
