@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 from steps import machine, read_table, run_apart, run_steps, sgemm_rate, write_result
 from vectors import EMBEDDINGS, Recipe, make, planted_found
 
+AS_SET = "settings"  # a plan that sets nothing itself
+
 
 def median(runs, *keys):
     """Of a number at the same place of each run."""
@@ -47,6 +49,16 @@ def medians(runs):
     }
 
 
+def times_plain(runs, plains):
+    """How many times the plain script's seconds ours are: the median over turns, in which the machine was the same."""
+    keys = {"times_plain": "seconds_in_all", "times_plain_cpu": "cpu_seconds"}
+    turns = list(zip(runs, plains, strict=True))
+    return {
+        name: round(statistics.median(run[key] / against[key] for run, against in turns), 2)
+        for name, key in keys.items()
+    }
+
+
 def plain(made, scratch, given):
     """One run of the plain script."""
     out = scratch / "plain"
@@ -61,29 +73,25 @@ def ours(made, work, plan, given):
     shutil.rmtree(work, ignore_errors=True)
     settings = [f"cluster.n_clusters={given.n_clusters}", f"identify.eps={given.eps}", *given.set]
     settings += [f"spark.master=local[{given.cores}]"]
-    settings += [] if plan is None else [f"pairwise.probes={plan}"]
+    settings += [] if plan == AS_SET else [f"pairwise.probes={plan}"]
     found = run_steps(made / EMBEDDINGS, work, settings)
     return found | {"planted_found": planted_found(made, read_table(work, "duplicates", ["id"]))}
 
 
 def measure(made, scratch, given):
     """Turns of the plain script and of each of our plans; the results, and the work_dir of our first plan."""
-    plans = given.probes or [None]
+    plans = given.probes or [AS_SET]
     plains, runs = [], {plan: [] for plan in plans}
     for _ in range(given.rounds):
         plains.append(plain(made, scratch, given))
         print(json.dumps({"plain": plains[-1]}), flush=True)
         for place, plan in enumerate(plans):
             runs[plan].append(ours(made, scratch / f"work-{place}", plan, given))
-            print(json.dumps({str(plan): runs[plan][-1]}), flush=True)
+            print(json.dumps({plan: runs[plan][-1]}), flush=True)
             if place:
                 shutil.rmtree(scratch / f"work-{place}")
-    against = medians(plains)
-    found = {str(plan): medians(each) for plan, each in runs.items()}
-    for each in found.values():
-        each["times_plain"] = round(each["seconds_in_all"] / against["seconds_in_all"], 2)
-        each["times_plain_cpu"] = round(each["cpu_seconds"] / against["cpu_seconds"], 2)
-    return {"plain": against, "ours": found}, scratch / "work-0"
+    found = {plan: medians(each) | times_plain(each, plains) for plan, each in runs.items()}
+    return {"plain": medians(plains), "ours": found}, scratch / "work-0"
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """How the steps cluster, pairwise and identify grow with the rows, n_clusters auto; and with the workers of a cluster.
 
 For each size: seconds by step, the seconds that its matrix products alone take at the rate of sgemm measured beside it
-(training on one thread, assignment and comparing on all cores), and what is left for each image. A line over all sizes
-says by which power of the rows each step grows, and what each further image costs outside the products.
+(training on one thread, assignment and comparing on all cores), and what is left for each image; the same of seconds of
+the processor, which mean more on a shared machine. A line over all sizes says by which power of the rows each step
+grows, and what each further image costs outside the products.
 
 With `--workers` the middle size runs on standalone clusters of that many workers of one core each as well. On a machine
 with fewer cores than workers that shows only that nothing breaks or serialises: no speed-up can be read from it.
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +43,11 @@ def comparisons_of(run, work):
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def product_seconds(run, rows, dim, comparisons, rates):
-    """Seconds of each step's matrix products at the measured rates: {step: seconds}."""
+def product_flops(run, rows, dim, comparisons):
+    """Flop of the matrix products of training, assignment and comparing."""
     clusters = run["counts"]["cluster"]["clusters"]
-    one, every = rates
     train = 2 * min(rows, MAX_ROWS_PER_CENTROID * clusters) * clusters * dim * MAX_ITER if clusters > 1 else 0
-    return {
-        "cluster": train / one + 2 * rows * clusters * dim / every,
-        "pairwise": comparisons * 2 * dim / every,
-        "identify": 0.0,
-    }
+    return train, 2 * rows * clusters * dim, comparisons * 2 * dim
 
 
 def steps_of(vectors, work, settings, n_rounds):
@@ -59,19 +56,25 @@ def steps_of(vectors, work, settings, n_rounds):
     for _ in range(n_rounds):
         shutil.rmtree(work, ignore_errors=True)
         runs.append(run_steps(vectors, work, settings))
-    seconds = {step: statistics.median(run["seconds"][step] for run in runs) for step in STEPS}
-    return runs[-1] | {"seconds": seconds, "load_before": [run["load_before"] for run in runs]}
+    return runs[-1] | {
+        "seconds": {step: statistics.median(run["seconds"][step] for run in runs) for step in STEPS},
+        "cpu_seconds": statistics.median(run["cpu_seconds"] for run in runs),
+        "load_before": [run["load_before"] for run in runs],
+    }
 
 
 def grow(given, cache, work):
     """A line for each size."""
     for rows in given.rows:
         vectors = made_for(rows, given.dim, cache) / EMBEDDINGS
-        rates = sgemm_rate(given.dim, 1), sgemm_rate(given.dim, given.cores)
+        one, every = sgemm_rate(given.dim, 1), sgemm_rate(given.dim, given.cores)
+        of_core = sgemm_rate(given.dim, given.cores, time.process_time)
         settings = [f"spark.master=local[{given.cores}]", "identify.eps=0.01", *given.set]
         run = steps_of(vectors, work, settings, 1 if rows >= LONG_ROWS else given.rounds)
         comparisons = comparisons_of(run, work)
-        products = product_seconds(run, rows, given.dim, comparisons, rates)
+        train, assign, compare = product_flops(run, rows, given.dim, comparisons)
+        products = {"cluster": train / one + assign / every, "pairwise": compare / every, "identify": 0.0}
+        cpu_outside = run["cpu_seconds"] - (train + assign + compare) / of_core
         outside = {step: run["seconds"][step] - products[step] for step in STEPS}
         line = {
             "rows": rows,
@@ -80,10 +83,16 @@ def grow(given, cache, work):
             "seconds": run["seconds"],
             "product_seconds": {step: round(seconds, 2) for step, seconds in products.items()},
             "microseconds_outside_products_per_image": round(sum(outside.values()) / rows * 1e6, 1),
+            "cpu_microseconds_outside_products_per_image": round(cpu_outside / rows * 1e6, 1),
             "outside": {step: round(seconds, 2) for step, seconds in outside.items()},
             "cpu_seconds": run["cpu_seconds"],
+            "cpu_outside": round(cpu_outside, 1),
             "peak_worker_bytes": run["peak_worker_bytes"],
-            "sgemm_gflops": [round(rate / 1e9, 1) for rate in rates],
+            "sgemm_gflops": {
+                "one_thread": round(one / 1e9, 1),
+                "all_cores": round(every / 1e9, 1),
+                "of_a_core_second": round(of_core / 1e9, 1),
+            },
             "load_before": run["load_before"],
         }
         print(json.dumps(line), flush=True)
@@ -105,9 +114,12 @@ def exponents(lines):
 
 def each_further(lines):
     """Microseconds outside the products for each image more, from one size to the next: what the fixed cost hides."""
-    outside = [sum(line["outside"].values()) for line in lines]
-    rows = [line["rows"] for line in lines]
-    return [round(float(cost), 1) for cost in np.diff(outside) / np.diff(rows) * 1e6]
+    rows = np.diff([line["rows"] for line in lines])
+    outside = {
+        "wall": [sum(line["outside"].values()) for line in lines],
+        "cpu": [line["cpu_outside"] for line in lines],
+    }
+    return {name: [round(float(cost), 1) for cost in np.diff(of) / rows * 1e6] for name, of in outside.items()}
 
 
 def with_workers(given, cache, work):

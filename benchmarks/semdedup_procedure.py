@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--eps", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    print(json.dumps(procedure(given.vectors, given.work, given.out, given.eps, given.threads)))
+    cpu = time.process_time()
+    found = procedure(given.vectors, given.work, given.out, given.eps, given.threads)
+    print(json.dumps(found | {"cpu_seconds": round(time.process_time() - cpu, 1)}))
 
 
 if __name__ == "__main__":
