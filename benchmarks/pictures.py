@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,22 @@ from make_test_embeddings import EDITS, embed
 
 EDITS_TAKEN = ("as-is", "crop90", "bright")
 LEAST_BYTES = 4_000  # smaller files are icons and near-uniform pictures
+MOST_PIXELS = 20_000_000
 BATCH = 256  # pictures held at once
 SEED = 10
 
 
-def pictures(paths):
-    """Each picture on white, in each edit."""
+def opened(paths):
+    """Each picture of at most MOST_PIXELS."""
     for path in paths:
-        with Image.open(path) as image:
-            rgba = image.convert("RGBA")
+        with suppress(Image.DecompressionBombError), Image.open(path) as image:
+            if image.width * image.height <= MOST_PIXELS:
+                yield image.convert("RGBA")
+
+
+def variants(paths):
+    """Each picture on white, in each edit."""
+    for rgba in opened(paths):
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
         picture.thumbnail((512, 512))
         for edit in EDITS_TAKEN:
@@ -44,14 +52,16 @@ def main() -> None:
     large = [path for path in found if path.stat().st_size >= LEAST_BYTES]
     order = np.random.default_rng(SEED).permutation(len(large))[: given.pictures]
     parts, batch = [], []
-    for picture in pictures(large[place] for place in order):
+    for picture in variants(large[place] for place in order):
         batch.append(picture)
         if len(batch) == BATCH:
             parts.append(embed(batch))
             batch = []
     vectors = np.concatenate([*parts, *([embed(batch)] if batch else [])])
     np.savez_compressed(given.out, vectors=vectors.astype(np.float16))
-    print(f"{given.out}: {len(vectors)} vectors of {len(order)} pictures, of {len(large)} there are")
+    print(
+        f"{given.out}: {len(vectors)} vectors of {len(vectors) // len(EDITS_TAKEN)} pictures, of {len(large)} there are"
+    )
 
 
 if __name__ == "__main__":
