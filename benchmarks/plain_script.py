@@ -98,6 +98,17 @@ def assign(vectors, centroids, pool):
     return clusters, distances
 
 
+def gather(vectors, order, pool):
+    """The vectors in another order."""
+    ranked = np.empty_like(vectors)
+
+    def gather_rows(rows):
+        np.take(vectors, order[rows], axis=0, out=ranked[rows], mode="clip")  # mode raise copies twice
+
+    list(pool.map(gather_rows, slices(len(order), ASSIGN_ROWS)))
+    return ranked
+
+
 def compare(cluster, scores, best):
     """Write into `scores` and `best` the highest cosine of each row of a cluster to an earlier one, and its place."""
     later = np.tri(TILE_ROWS, dtype=bool).T  # of a tile on the diagonal: the row itself and those after it
@@ -150,8 +161,7 @@ def dedup(source, folder, n_clusters, eps, n_threads=2):
         clusters, distances = assign(vectors, centroids, pool)
         clock.done("assign")
         order = np.lexsort((-distances, clusters))
-        ranked = np.empty_like(vectors)
-        list(pool.map(lambda rows: np.take(vectors, order[rows], axis=0, out=ranked[rows]), slices(len(order), 8192)))
+        ranked = gather(vectors, order, pool)
         starts = np.searchsorted(clusters[order], np.arange(n_clusters + 1))
         clock.done("sort")
         scores, best = search(ranked, starts, pool)
