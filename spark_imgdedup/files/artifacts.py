@@ -58,19 +58,19 @@ def save(
     return Artifact(storage.canonical(url), sha256, dict(options or {}))  # workers stand in another folder
 
 
-def find(url: str) -> Artifact:
+def find(url: str, options: Mapping[str, Any] | None = None) -> Artifact:
     """The artifact that `save` stored at `url`.
 
     Raises:
         SchemaError: there is none.
     """
     try:
-        manifest = json.loads(storage.read_text(storage.join(url, "manifest.json")))
+        manifest = json.loads(storage.read_text(storage.join(url, "manifest.json"), options))
     except FileNotFoundError:
         raise SchemaError(
             f"{url}: no manifest.json, so no finished array. Run the step that writes it again."
         ) from None
-    return Artifact(storage.canonical(url), manifest["sha256"])
+    return Artifact(storage.canonical(url), manifest["sha256"], dict(options or {}))
 
 
 def load(artifact: Artifact) -> npt.NDArray[Any]:

@@ -69,6 +69,11 @@ def canonical(url: str) -> str:
     return cast(str, fs._strip_protocol(path)) if _is_local(fs) else fs.unstrip_protocol(path).rstrip("/")
 
 
+def base_name(url: str) -> str:
+    """The last part of a URL."""
+    return posixpath.basename(url)
+
+
 def is_within(inner: str, outer: str) -> bool:
     """True where `inner` is `outer` or lies below it; symbolic links are followed."""
     inner, outer = (os.path.realpath(url) if "://" not in url else url for url in (canonical(inner), canonical(outer)))
@@ -130,6 +135,20 @@ def open_read(url: str, options: Options | None = None) -> IO[bytes]:
     if _is_local(fs):
         return open(path, "rb", buffering=2**20)
     return cast(IO[bytes], fs.open(path, "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"))
+
+
+def open_random(url: str, options: Options | None = None) -> Any:
+    """A file opened for reads in any order, of the very bytes asked for; pyarrow takes it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    fs, path = filesystem(url, options)
+    if _is_local(fs):
+        import pyarrow as pa
+
+        return pa.OSFile(path)  # read without Python's lock
+    return fs.open(path, "rb", cache_type="none")
 
 
 def open_write(url: str, options: Options | None = None) -> IO[bytes]:
