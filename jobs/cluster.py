@@ -1,7 +1,7 @@
 """Group similar images, so that only images of one group need comparing.
 
 reads   <work_dir>/embeddings, or cluster.embeddings_path
-writes  <work_dir>/centroids, <work_dir>/clusters
+writes  <work_dir>/centroids, <work_dir>/blocks, <work_dir>/clusters
 
     spark-submit jobs/cluster.py --config conf/local.yaml --set cluster.n_clusters=1000
 """

@@ -1,6 +1,6 @@
 """Find the better-ranked image that each image resembles most.
 
-reads   <work_dir>/clusters
+reads   <work_dir>/clusters, <work_dir>/blocks
 writes  <work_dir>/similarities
 
     spark-submit jobs/pairwise.py --config conf/local.yaml --set pairwise.which_to_keep=easy

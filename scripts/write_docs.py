@@ -40,8 +40,9 @@ TABLES = {
     ),
     "clusters": (
         "cluster",
-        "One row per embedding. A vector that cannot be compared keeps its row: no cluster, and a reason.",
-        schemas.CLUSTERS.format(id="image_id string", embedding="binary"),
+        "One row per embedding. A vector that cannot be compared keeps its row: no cluster, and a reason. The vectors "
+        "are in `work_dir/blocks`, Parquet files sorted by cluster that tasks read by themselves.",
+        schemas.THIN_CLUSTERS.format(id="image_id string"),
     ),
     "similarities": (
         "pairwise",
@@ -77,7 +78,7 @@ MEANINGS = {
     "error": "the detail of the reason",
     "cluster_id": "number of the cluster",
     "cosine_dist_to_cent": "1 - cosine to the cluster's centroid, 6 decimals",
-    "max_id": "the better-ranked image of the cluster that it resembles most; itself if it ranks first",
+    "max_id": "the better-ranked image that it resembles most, of those it was compared with; itself if there is none",
     "cosine_sim_score": "the cosine to that image, 6 decimals; 0 if it ranks first",
     "reason": "duplicate, or the `rejected_because` that made it leave",
     "name": "of the tar, without `.tar`",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from spark_imgdedup.config import Config, load_config
     from spark_imgdedup.datasource import register
     from spark_imgdedup.pipeline import run
-    from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
+    from spark_imgdedup.stages.centroids import fit_centroids
+    from spark_imgdedup.stages.cluster import assign_clusters
     from spark_imgdedup.stages.embed import embed_images
     from spark_imgdedup.stages.identify import identify_duplicates
     from spark_imgdedup.stages.pairwise import score_pairs
@@ -41,7 +42,7 @@ _HOME = {
     "register": "datasource",
     "run": "pipeline",
     "assign_clusters": "stages.cluster",
-    "fit_centroids": "stages.cluster",
+    "fit_centroids": "stages.centroids",
     "embed_images": "stages.embed",
     "identify_duplicates": "stages.identify",
     "score_pairs": "stages.pairwise",

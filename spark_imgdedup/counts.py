@@ -98,13 +98,22 @@ class ClusterCounts(StepCounts):
 
 @dataclass(frozen=True)
 class PairwiseCounts(StepCounts):
-    """Rows that were compared."""
+    """Rows that were compared, how many comparisons that took, and which share of the near pairs it finds."""
 
     rows: int
+    probes: str = "home"  # where rows were compared, as `Plan` says it
+    why: str = ""
+    eps: float = 0.0  # what the search was made for
+    for_any_eps: bool = False  # it would be the same for another
+    comparisons: int = 0
+    recall: Mapping[str, float | None] = field(default_factory=dict)  # value, low, high, pairs, rows
 
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
-        return f"{self.rows:,} rows compared in {seconds:.1f} s"
+        share = self.recall.get("value")
+        found = "" if share is None else f", {share:.2%} of the pairs within {self.eps:g} found"
+        work = f"{self.rows:,} rows compared ({self.probes}) by {self.comparisons:,} comparisons"
+        return f"{work}{found}, in {seconds:.1f} s"
 
 
 @dataclass(frozen=True)

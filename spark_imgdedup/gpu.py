@@ -25,6 +25,11 @@ def task_cpus() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdigit() and int(limit) > 0:
         return int(limit)
+    return machine_cores()
+
+
+def machine_cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -63,6 +68,16 @@ def task_device(requested: Literal["auto", "cpu", "gpu"]) -> str:
     return "cpu"
 
 
+def array_device(requested: Literal["auto", "cpu", "gpu"]) -> str:
+    """The device for this task's arrays: that of `task_device`, but "cpu" where CuPy is not installed.
+
+    Raises:
+        DeviceError: as `task_device`.
+    """
+    device = task_device(requested)
+    return device if device != "cpu" and _has_cupy(device) else "cpu"
+
+
 @functools.cache
 def device_count() -> int:
     """CUDA devices that this process sees, asked of the driver: no torch, no CuPy, no nvidia-smi.
@@ -81,10 +96,7 @@ def device_count() -> int:
 
 def to_device(array: np.ndarray[Any, Any], device: str) -> Any:
     """A CuPy array on a "cuda:<index>" device; the same NumPy array on "cpu", or where CuPy is not installed."""
-    if device == "cpu":
-        return array
-    if importlib.util.find_spec("cupy") is None:
-        _log_once(f"arrays stay on the CPU although the device is {device}: CuPy is not installed")
+    if device == "cpu" or not _has_cupy(device):
         return array
     import cupy
 
@@ -95,6 +107,13 @@ def to_device(array: np.ndarray[Any, Any], device: str) -> Any:
 def to_host(array: Any) -> np.ndarray[Any, Any]:
     """A NumPy array of the same values; copies only from a GPU."""
     return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def _has_cupy(device: str) -> bool:
+    is_there = importlib.util.find_spec("cupy") is not None
+    if not is_there:
+        _log_once(f"arrays stay on the CPU although the device is {device}: CuPy is not installed")
+    return is_there
 
 
 def _task_context() -> Any:

@@ -26,7 +26,8 @@ from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.runs.plan import resolve_eps
-from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, Centroids, assign_clusters, fit_centroids
+from spark_imgdedup.stages.centroids import Centroids, fit_centroids
+from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs

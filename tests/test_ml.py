@@ -9,7 +9,8 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
+from spark_imgdedup.stages.centroids import fit_centroids
+from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs

@@ -6,7 +6,7 @@
 # MAGIC look at the tables in between.
 # MAGIC
 # MAGIC Needs a runtime with Spark 4 and the package on the cluster: as a library, or by
-# MAGIC `%pip install '/Volumes/<catalog>/<schema>/<volume>/spark_imgdedup-<version>-py3-none-any.whl[onnx,faiss]'`.
+# MAGIC `%pip install '/Volumes/<catalog>/<schema>/<volume>/spark_imgdedup-<version>-py3-none-any.whl[onnx]'`.
 # MAGIC The embedded encoder runs on the CPU; for CLIP take a GPU cluster with dedicated access, and `[clip]`.
 # MAGIC
 # MAGIC The same file is plain Python: `python jobs/notebooks/dedup_images.py folder=work/notebook`.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from spark_imgdedup.config.load import defaults_as_yaml, load_config
 from spark_imgdedup.config.output import OutputConfig
-from spark_imgdedup.config.sections import (
+from spark_imgdedup.config.search import (
     ClusterConfig,
     DetectConfig,
-    EmbedConfig,
     IdentifyConfig,
-    InputConfig,
     PairwiseConfig,
+    ReportConfig,
+)
+from spark_imgdedup.config.sections import (
+    EmbedConfig,
+    InputConfig,
     RemoveConfig,
     ScoreConfig,
     ScorerConfig,
@@ -32,6 +35,7 @@ __all__ = [
     "OutputConfig",
     "PairwiseConfig",
     "RemoveConfig",
+    "ReportConfig",
     "ScoreConfig",
     "ScorerConfig",
     "Section",

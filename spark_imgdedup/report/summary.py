@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import RECORDED
-from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, RemoveCounts, StepCounts
+from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts, StepCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
 from spark_imgdedup.report.breakdowns import Breakdowns, break_down
@@ -37,6 +37,11 @@ class Summary:
     clusters: int | None = None
     largest_cluster: int | None = None
     clustered: int | None = None
+    probes: str | None = None  # where rows were compared, and why there
+    why: str = ""
+    comparisons: int | None = None
+    recall: Mapping[str, float | None] = field(default_factory=dict)  # of the pairs within searched_eps
+    searched_eps: float | None = None
     eps: float | None = None
     duplicates: int | None = None
     removed: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +71,7 @@ class Summary:
         if self.clusters is not None:
             share = f" ({(self.largest_cluster or 0) / self.clustered:.1%})" if self.clustered else ""
             yield f"clusters     {self.clusters:,}, the largest of {self.largest_cluster:,} rows{share}"
+        yield from self._search_lines()
         if self.duplicates is not None:
             share = f" ({self.duplicates / self.read:.1%})" if self.read else ""
             at = "" if self.eps is None else f" at eps {self.eps}"
@@ -77,6 +83,20 @@ class Summary:
         yield from self._size_lines()
         if self.seconds:
             yield f"seconds      {', '.join(f'{step} {seconds:.1f}' for step, seconds in self.seconds.items())}"
+
+    def _search_lines(self) -> Iterator[str]:
+        if self.probes is None:
+            return
+        yield f"compared     {self.comparisons or 0:,} pairs ({self.probes}): {self.why}"
+        share, n_pairs = self.recall.get("value"), self.recall.get("pairs")
+        if share is None:
+            yield f"found        nothing to measure: no pair within eps {self.searched_eps:g} among the sampled rows"
+        elif n_pairs:
+            low, high = (self.recall[name] or 0.0 for name in ("low", "high"))
+            yield (
+                f"found        {share:.2%} of the pairs within eps {self.searched_eps:g} ({low:.2%} to {high:.2%}), by "
+                f"{n_pairs:,.0f} pairs of {self.recall['rows']:,.0f} sampled rows"
+            )
 
     def _removal_lines(self) -> Iterator[str]:
         if self.kept is not None:
@@ -150,6 +170,16 @@ def summarize(records: Mapping[str, StepRecord]) -> Summary:
             reasons[reason] = reasons.get(reason, 0) + n
         found = replace(
             found, read=images.samples, unit="image", unreadable=reasons, damaged_shards=images.damaged_shards
+        )
+    pairwise = _counts(records, "pairwise", PairwiseCounts)
+    if pairwise is not None:
+        found = replace(
+            found,
+            probes=pairwise.probes,
+            why=pairwise.why,
+            comparisons=pairwise.comparisons,
+            recall=pairwise.recall,
+            searched_eps=pairwise.eps,
         )
     identify = _counts(records, "identify", IdentifyCounts)
     if identify is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import yaml
@@ -11,13 +12,23 @@ import yaml
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import hash_names
-from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, SampleCounts, ScoreCounts
-from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.counts import (
+    ClusterCounts,
+    IdentifyCounts,
+    ImageCounts,
+    PairwiseCounts,
+    SampleCounts,
+    ScoreCounts,
+)
+from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from spark_imgdedup.stages.blocks import Written
+    from spark_imgdedup.stages.search import Search
 
 # Of the damaged shards no more are named; all are counted.
 MOST_SHARDS_NAMED = 100
@@ -88,20 +99,30 @@ def count_duplicates(duplicates: DataFrame, config: Config) -> IdentifyCounts:
     return IdentifyCounts(eps, sum(found_by.values()), found_by)
 
 
-def count_clusters(clusters: DataFrame) -> ClusterCounts:
+def count_clusters(blocks: Written) -> ClusterCounts:
     """Rows in clusters, and those outside by reason."""
-    from pyspark.sql import functions as F
+    sizes = blocks.index.sizes
+    n_clusters = int((sizes > 0).sum())
+    return ClusterCounts(int(sizes.sum()), n_clusters, int(sizes.max(initial=0)), dict(blocks.rejected))
 
-    sizes = clusters.groupBy("rejected_because", "cluster_id").agg(F.count(F.lit(1)).alias("size"))
-    found = sizes.groupBy("rejected_because").agg(
-        F.count(F.lit(1)).alias("clusters"), F.max("size").alias("largest"), F.sum("size").alias("rows")
+
+def count_search(search: Search, n_rows: int) -> PairwiseCounts:
+    """What was compared, and what that finds.
+
+    Raises:
+        CountsError: rows were lost or doubled.
+    """
+    if n_rows != search.n_rows:
+        raise CountsError(f"pairwise: {search.n_rows} rows were searched, but similarities has {n_rows}.")
+    return PairwiseCounts(
+        rows=n_rows,
+        probes=str(search.plan),
+        why=search.why,
+        eps=search.eps,
+        for_any_eps=search.for_any_eps,
+        comparisons=search.n_pairs,
+        recall=asdict(search.recall),
     )
-    by_reason = {row["rejected_because"]: row for row in found.collect()}
-    whole = by_reason.pop(None, None)
-    rejected = {reason: int(row["rows"]) for reason, row in sorted(by_reason.items())}
-    if whole is None:
-        return ClusterCounts(0, 0, 0, rejected)
-    return ClusterCounts(int(whole["rows"]), int(whole["clusters"]), int(whole["largest"]), rejected)
 
 
 def count_samples(

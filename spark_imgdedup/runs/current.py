@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import STEP, hash_names
-from spark_imgdedup.counts import ImageCounts
+from spark_imgdedup.counts import ImageCounts, PairwiseCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.runs.fingerprints import fingerprint, has_lost_input, models_of
+from spark_imgdedup.runs.plan import searched_eps
 from spark_imgdedup.runs.written import is_written
 
 if TYPE_CHECKING:
@@ -105,9 +106,16 @@ def has_hashes(step: str, tables: Tables, config: Config) -> bool:
     )
 
 
+def reaches(record: StepRecord, eps: float) -> bool:
+    """True where the search that `pairwise` recorded was made for this eps or a larger one."""
+    found = record.counts
+    return isinstance(found, PairwiseCounts) and (found.for_any_eps or found.eps >= eps)
+
+
 # What else a step's record must be good for: its name, and whether it is.
 CONDITIONS: dict[str, Callable[[StepRecord, Tables, Config], bool]] = {
     # The steps after it read the hashes too.
     "detect": lambda _, tables, config: any(has_hashes(name, tables, config) for name in ("embed", "hashes")),
+    "pairwise": lambda record, _, config: reaches(record, searched_eps(config)),
     "remove": lambda record, _, config: is_written(record, config),
 }

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Steps that most runs have no use for: that they are left out is no news, unless the user has named them.
 ON_REQUEST = ("score", "detect")
+# What the search is made for where nothing says which eps will be applied: SemDeDup's thresholds are below it.
+UNKNOWN_EPS = 0.1
 # Own embeddings have no measured preset; this removes near-identical rows only.
 OWN_EMBEDDINGS_EPS = 0.01
 
@@ -125,3 +127,11 @@ def resolve_eps(config: Config) -> Config:
     else:
         eps = OWN_EMBEDDINGS_EPS if config.own_embeddings else recommended_eps(config.embed.model)
     return config.model_copy(update={"identify": config.identify.model_copy(update={"eps": eps})})
+
+
+def searched_eps(config: Config) -> float:
+    """The eps that the search is made for: pairwise.max_eps, or identify's own."""
+    if config.pairwise.max_eps is not None:
+        return config.pairwise.max_eps
+    eps = resolve_eps(config).identify.eps
+    return eps if isinstance(eps, float) else UNKNOWN_EPS

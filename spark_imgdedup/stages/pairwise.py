@@ -1,4 +1,8 @@
-"""clusters -> similarities: how much does each image resemble a better-ranked one?"""
+"""clusters -> similarities: how much does each image resemble a better-ranked one of its cluster?
+
+The plain engine, for a DataFrame in a notebook: one Spark group per cluster. A run compares tiles of blocks instead
+(`stages.search`), across clusters too; where it compares home clusters, the rows are these.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
     """One row per image: the better-ranked image of its cluster that it resembles most.
 
-    A cluster is one Spark group, held by one worker as float32. The columns of `config.kept_columns` follow ours.
+    A cluster is one Spark group, held by one worker as float32; `pairwise.probes` is not looked at. The columns of
+    `config.kept_columns` follow ours.
 
     `pairwise.distance_metric` l2 ranks as cosine does: between unit vectors the distance is sqrt(2 * cosine distance),
     which has the same order.

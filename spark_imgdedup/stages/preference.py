@@ -46,8 +46,8 @@ def preference(config: Config, *, with_distances: bool) -> Order:
     return [(first, ascends), (image_id, ascends)]
 
 
-def add_random_rank(df: DataFrame, config: Config) -> DataFrame:
-    """`df` with the place that which_to_keep random gives each row; unchanged for the other strategies."""
+def add_random_rank(df: DataFrame, config: Config, *, of: str | None = None) -> DataFrame:
+    """`df` with the place that which_to_keep random gives each row (or the id in column `of`); else unchanged."""
     from pyspark.sql.pandas.functions import pandas_udf
 
     if config.pairwise.which_to_keep != "random":
@@ -58,7 +58,7 @@ def add_random_rank(df: DataFrame, config: Config) -> DataFrame:
         hashes = hash_ids(ids.tolist(), seed)
         return pd.Series((hashes ^ np.uint64(2**63)).view(np.int64))  # signed numbers in the order of the unsigned
 
-    return df.withColumn(RANDOM, pandas_udf(rank, "bigint")(config.id_column))  # type: ignore[call-overload]
+    return df.withColumn(RANDOM, pandas_udf(rank, "bigint")(of or config.id_column))  # type: ignore[call-overload]
 
 
 def rank_struct(df: DataFrame, order: Order) -> Column:

@@ -32,8 +32,8 @@ from spark_imgdedup.files.shards import (
 from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
 from spark_imgdedup.models.stream import ImageRecord
 from spark_imgdedup.stages.columns import field_arrays, field_columns, id_as_text, quoted
-from spark_imgdedup.stages.gpu_tasks import as_option
 from spark_imgdedup.stages.object_stores import jvm_path
+from spark_imgdedup.stages.tasks import map_tasks
 from spark_imgdedup.stages.user_tables import open_table
 
 if TYPE_CHECKING:
@@ -73,17 +73,13 @@ def read_images(spark: SparkSession, config: Config) -> DataFrame:
 def map_shards(
     spark: SparkSession, shards: list[Shard], work: ShardWork, schema: str, profile: ResourceProfile | None = None
 ) -> DataFrame:
-    """`work` applied to every shard, in tasks of their own; rows of its batches.
-
-    A range of one row a partition gives each shard a task: a shuffle would put two on one core and none on another.
-    """
+    """`work` applied to every shard, in tasks of their own; rows of its batches."""
     groups = group_shards(shards, MAX_TASKS)
 
-    def run(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        numbers = [number for batch in rows for number in batch.column(0).to_pylist()]
+    def run(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
         return work(shard for number in numbers for shard in groups[number])
 
-    return spark.range(0, len(groups), 1, len(groups)).mapInArrow(run, schema, **as_option(profile))
+    return map_tasks(spark, len(groups), run, schema, profile)
 
 
 def iter_images(shard: Shard, config: InputConfig, *, with_data: bool = True) -> Iterator[ImageRecord]:

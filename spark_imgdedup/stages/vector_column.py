@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.kernels.vectors import invalid_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +110,7 @@ class VectorColumn:
                 f"Every embedding must have the same length, found lengths {sorted(map(str, lengths))} (None: no "
                 "embedding). Keep one model per table, and leave out rows that have rejected_because set."
             )
-        if self.kind == "array":
+        if self.kind == "array" or (self.kind == HALVES and pa.types.is_float16(chunks[0].type.value_type)):
             rows = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
         elif self.kind == HALVES:
             rows = [_bytes_of(chunk.flatten().fill_null(_NAN)).view("<f2") for chunk in chunks]
@@ -229,3 +230,19 @@ def _bytes_of(chunk: pa.Array) -> npt.NDArray[np.uint8]:
         chunk.offset : chunk.offset + len(chunk) + 1
     ]
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+
+
+def are_plain(vectors: Matrix) -> bool:
+    """Whether float32 tells already that every vector has a length: half the time of `invalid_rows`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+    return bool(np.all((squares > 1e-20) & (squares < 1e20)))
+
+
+def is_usable(vectors: Matrix) -> Mask:
+    """(N,) whether each vector has a direction."""
+    return (
+        np.ones(len(vectors), bool)
+        if are_plain(vectors)
+        else np.array([reason is None for reason in invalid_rows(vectors)], bool)
+    )

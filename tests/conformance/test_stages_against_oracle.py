@@ -13,7 +13,8 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids
+from spark_imgdedup.stages.centroids import fit_centroids
+from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.thresholds import survey_scores

@@ -58,7 +58,7 @@ class TestTrain:
         assert first.tobytes() == second.tobytes()
 
     def test_every_row_counts_even_when_there_are_more_than_256_a_centroid(self):
-        # One row in a thousand lies elsewhere; FAISS would sample it away.
+        # One row in a thousand lies elsewhere; a sample of 256 a centroid could miss it.
         embeddings = np.repeat(np.eye(8, dtype=np.float32)[:2], [1998, 2], axis=0)
 
         centroids = train_centroids(embeddings, n_clusters=2, random_state=0)

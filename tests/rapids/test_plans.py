@@ -32,7 +32,7 @@ REASONS = (
     (r"not all partitioning can be replaced|not all expressions can be replaced", "inner"),
     (r"Columnar exchange without columnar children is inefficient", "input"),
 )
-PYTHON = {"MapInArrowExec", "FlatMapGroupsInArrowExec", "ArrowEvalPythonExec"}
+PYTHON = {"MapInArrowExec", "ArrowEvalPythonExec"}
 
 
 def of(verdicts, flow, step, *kinds):
@@ -103,7 +103,7 @@ def test_only_the_arrow_operators_that_the_steps_are_made_of_run_python(verdicts
         "score": {"MapInArrowExec"},
         "detect": {"MapInArrowExec"},
         "cluster": {"MapInArrowExec"},
-        "pairwise": {"FlatMapGroupsInArrowExec"},
+        "pairwise": {"MapInArrowExec"},
         "identify": set(),
         "remove": set() if flow == "table" else {"MapInArrowExec"},
     }[step]

@@ -19,7 +19,10 @@ EMBED = StepRecord(
     ImageCounts(10, rejected={"no_image": 1, "unreadable": 1}, damaged_shards=("t.tar: cut",)),
 )
 CLUSTER = StepRecord("cluster", "c1", 2.0, ClusterCounts(7, 2, 5, {"zero": 1}), {"embed": "e1"})
-PAIRWISE = StepRecord("pairwise", "p1", 1.0, PairwiseCounts(7), {"cluster": "c1"})
+RECALL = {"value": 0.995, "low": 0.99, "high": 0.9975, "pairs": 1200, "rows": 512}
+PAIRWISE = StepRecord(
+    "pairwise", "p1", 1.0, PairwiseCounts(7, "home", "one may do", 0.1, False, 1234, RECALL), {"cluster": "c1"}
+)
 IDENTIFY = StepRecord("identify", "i1", 0.5, IdentifyCounts(0.1, 3), {"pairwise": "p1"})
 REMOVE = StepRecord(
     "remove",
@@ -47,6 +50,8 @@ def test_a_whole_run_in_lines():
         "read         10 samples, 3 without a usable image (no_image 1, unreadable 1, zero 1)",
         "damaged      t.tar: cut",
         "clusters     2, the largest of 5 rows (71.4%)",
+        "compared     1,234 pairs (home): one may do",
+        "found        99.50% of the pairs within eps 0.1 (99.00% to 99.75%), by 1,200 pairs of 512 sampled rows",
         "duplicates   3 (30.0%) at eps 0.1",
         "removed      duplicate 3; 1 cut off in damaged shards",
         "kept         6 samples in out",
@@ -54,6 +59,22 @@ def test_a_whole_run_in_lines():
         "bytes        2.0 MB before, 1.0 MB after (50.0% less)",
         "seconds      embed 10.0, cluster 2.0, pairwise 1.0, identify 0.5, remove 3.0",
     ]
+
+
+def test_a_sample_without_pairs_says_that_it_measured_nothing():
+    nothing = {"value": None, "low": None, "high": None, "pairs": 0, "rows": 512}
+    record = StepRecord("pairwise", "p1", 1.0, PairwiseCounts(7, "home", "so", 0.1, False, 9, nothing))
+
+    assert "found        nothing to measure: no pair within eps 0.1 among the sampled rows" in (
+        summarize({"pairwise": record}).lines()
+    )
+
+
+def test_of_a_search_that_compares_every_pair_no_share_is_told():
+    whole = {"value": 1.0, "low": 1.0, "high": 1.0, "pairs": 0, "rows": 0}
+    record = StepRecord("pairwise", "p1", 1.0, PairwiseCounts(7, "all", "every pair", 0.1, True, 21, whole))
+
+    assert next(iter(summarize({"pairwise": record}).lines())) == "compared     21 pairs (all): every pair"
 
 
 def test_what_has_not_run_is_not_told():

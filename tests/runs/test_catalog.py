@@ -47,13 +47,14 @@ def names_in(spark, schema):
     return {row["tableName"] for row in spark.sql(f"SHOW TABLES IN `{schema}`").collect()}
 
 
-def test_a_run_writes_its_tables_by_name_and_nothing_but_records_and_arrays_below_work_dir(spark, schema, tmp_path):
+def test_a_run_writes_its_tables_by_name_and_nothing_but_records_and_vectors_below_work_dir(spark, schema, tmp_path):
     config = config_for(dataset(tmp_path), schema)
 
     summary = run(config, spark)
 
     assert names_in(spark, schema) == {"embeddings", "clusters", "similarities", "duplicates", "removed", "kept"}
-    assert {path.name for path in (tmp_path / "work").iterdir()} == {"_steps", "centroids", "config.yaml", "report"}
+    left = {path.name for path in (tmp_path / "work").iterdir()}
+    assert left == {"_steps", "blocks", "centroids", "config.yaml", "report"}
     assert (summary.read, summary.kept, summary.removed) == (4, 3, {"duplicate": 1})
     rows = spark.read.table(f"spark_catalog.`{schema}`.duplicates").collect()
     assert [(row["image_id"], row["max_id"]) for row in rows] == [("a/0", "b/0")]

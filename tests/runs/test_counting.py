@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, parse_config
-from spark_imgdedup.counts import ClusterCounts, ImageCounts, SampleCounts
-from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.counts import ClusterCounts, ImageCounts, PairwiseCounts, SampleCounts
+from spark_imgdedup.errors import CountsError, SchemaError
+from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.runs import counting
+from spark_imgdedup.stages.blocks import Sample, Written
+from spark_imgdedup.stages.probes import Plan
+from spark_imgdedup.stages.search import Search
+from spark_imgdedup.stages.survey import Recall
 
 EMBEDDINGS = schemas.EMBEDDINGS.format(embedding="binary")
 
@@ -56,18 +63,35 @@ def test_an_id_field_that_no_sample_has_is_refused(spark):
         counting.count_images(spark.createDataFrame(rows, EMBEDDINGS), config)
 
 
-def test_clusters_are_counted_with_their_largest_and_the_rows_outside(spark):
-    rows = [(0, None), (0, None), (0, None), (2, None), (None, "zero"), (None, "wrong_length"), (None, "zero")]
-
-    found = counting.count_clusters(spark.createDataFrame(rows, "cluster_id int, rejected_because string"))
-
-    assert found == ClusterCounts(rows=4, clusters=2, largest=3, rejected={"wrong_length": 1, "zero": 2})
+def blocks_of(counts, **rejected):
+    index = BlockIndex("blocks", tuple(f"{file}.parquet" for file in range(len(counts))), np.array(counts), 2, "<f4")
+    return Written(index, rejected, Sample(pa.array([], pa.string()), np.zeros(0, np.int64), np.zeros((0, 2))))
 
 
-def test_no_clusters_are_counted_as_none(spark):
-    found = counting.count_clusters(spark.createDataFrame([], "cluster_id int, rejected_because string"))
+def test_clusters_are_counted_with_their_largest_and_the_rows_outside():
+    found = counting.count_clusters(blocks_of([[2, 0, 1], [1, 0, 0]], zero_embedding=2, wrong_length=1))
 
-    assert found == ClusterCounts(0, 0, 0)
+    assert found == ClusterCounts(rows=4, clusters=2, largest=3, rejected={"zero_embedding": 2, "wrong_length": 1})
+
+
+def test_no_clusters_are_counted_as_none():
+    assert counting.count_clusters(blocks_of(np.zeros((0, 0), np.int64))) == ClusterCounts(0, 0, 0)
+
+
+def search_of(n_rows, recall):
+    return Search(None, Plan("margin", alpha=0.5), "it is enough", 0.1, False, n_rows, 42, recall)
+
+
+def test_a_search_is_counted_with_its_recall():
+    found = counting.count_search(search_of(9, Recall(0.5, 0.1, 0.9, 4, 2)), 9)
+
+    recall = {"value": 0.5, "low": 0.1, "high": 0.9, "pairs": 4, "rows": 2}
+    assert found == PairwiseCounts(9, "margin 0.5", "it is enough", 0.1, False, 42, recall)
+
+
+def test_rows_that_a_search_has_lost_stop_the_run():
+    with pytest.raises(CountsError, match="9 rows were searched, but similarities has 8"):
+        counting.count_search(search_of(9, Recall(None, None, None, 0, 2)), 8)
 
 
 def index(spark, *ids, damaged=()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ COUNTS = {
     "hashes": ImageCounts(2, hashes=("exact",)),
     "detect": DetectCounts(2, copies=0),
     "cluster": ClusterCounts(2, 1, 2),
-    "pairwise": PairwiseCounts(2),
+    "pairwise": PairwiseCounts(2, eps=0.1),
     "identify": IdentifyCounts(0.1, 1),
 }
 CHAIN = ("embed", "cluster", "pairwise", "identify")
@@ -52,6 +53,24 @@ def finish(tables, *steps):
 
 def current(tables):
     return [step for step in CHAIN if is_current(step, tables, tables.config)]
+
+
+def test_a_search_that_was_made_for_a_smaller_eps_is_not_current(data):
+    tables = tables_for(data)
+    finish(tables, *CHAIN)
+
+    assert "pairwise" in current(tables_for(data, identify={"eps": 0.05}))
+    assert "pairwise" not in current(tables_for(data, identify={"eps": 0.2}))
+    assert current(tables_for(data, identify={"eps": 0.2}))[:2] == ["embed", "cluster"]
+
+
+def test_a_search_that_is_the_same_for_any_eps_stays_current(data):
+    tables = tables_for(data)
+    finish(tables, "embed", "cluster", "pairwise")
+    record = tables.record("pairwise")
+    tables.finish(replace(record, counts=PairwiseCounts(2, eps=0.1, for_any_eps=True)))
+
+    assert "pairwise" in current(tables_for(data, identify={"eps": 0.9}))
 
 
 def test_what_was_just_made_is_current(data):

@@ -53,7 +53,7 @@ def changed(one, other):
         ("table", {"embedding_type": "float32"}, STEPS),
         ("cluster", {"n_clusters": 3}, STEPS[1:]),
         ("cluster", {"random_state": 7}, STEPS[1:]),
-        ("cluster", {"train_threads": 2}, STEPS[1:]),
+        ("cluster", {"max_iter": 2}, STEPS[1:]),
         ("cluster", {"metadata_columns": ["width"]}, STEPS[1:]),
         ("pairwise", {"which_to_keep": "easy"}, STEPS[2:]),
         ("pairwise", {"distance_metric": "l2"}, []),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from decimal import Decimal
 
 import numpy as np
@@ -11,12 +12,15 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files import artifacts
-from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid
+from spark_imgdedup.kernels.kmeans import auto_n_clusters, nearest_centroid, train_centroids
 from spark_imgdedup.kernels.vectors import l2_normalize
+from spark_imgdedup.stages import centroids as training
 from spark_imgdedup.stages import cluster as stage
-from spark_imgdedup.stages.cluster import assign_clusters, fit_centroids, select_embeddings
+from spark_imgdedup.stages.centroids import fit_centroids, unit_sample
+from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.user_tables import open_table
 from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
+from spark_imgdedup.stages.vector_source import vector_source
 from tests.arrow import to_arrow
 from tests.spark_versions import needs_spark_4
 
@@ -90,7 +94,7 @@ def test_the_sample_is_a_share_drawn_by_the_ids_and_the_seed(spark):
 
 @pytest.mark.parametrize(("sample_rows", "expected"), [(None, 256), (17, 17), (5000, 600)])
 def test_as_many_rows_are_drawn_as_asked_or_256_for_a_cluster(spark, caplog, sample_rows, expected):
-    caplog.set_level("INFO", logger=stage.__name__)
+    caplog.set_level("INFO", logger=training.__name__)
     vectors = np.tile(GROUPS, (3, 1))[:600]
 
     fit_centroids(table(spark, vectors), settings(n_clusters=1, sample_rows=sample_rows))
@@ -288,7 +292,7 @@ def test_centroids_too_large_for_a_closure_are_refused(spark):
 )
 def test_a_table_without_ids_or_vectors_is_refused_before_any_work(spark, schema, message):
     with pytest.raises(SchemaError, match=message):
-        select_embeddings(spark.createDataFrame([], schema), settings())
+        vector_source(spark.createDataFrame([], schema), settings())
 
 
 # Numbers that float16 holds exactly, so that every form below holds the same vectors.
@@ -374,3 +378,20 @@ def test_metadata_that_the_table_lacks_or_that_has_no_order_is_refused_before_an
         fit_centroids(df, settings(metadata_columns=["qualty"]))
     with pytest.raises(SchemaError, match=r"column 'sizes' is array<int>, which cannot be ranked by"):
         fit_centroids(df, parse_config({"cluster": {"metadata_columns": ["sizes"]}, "pairwise": ranked}))
+
+
+def test_training_takes_little_more_memory_than_its_sample():
+    n, dim = 20_000, 64
+    vectors = VectorColumn("float32").encode(np.random.default_rng(0).standard_normal((n, dim)).astype(np.float32))
+    batches = [pa.RecordBatch.from_arrays([vectors.slice(at, 500)], ["embedding"]) for at in range(0, n, 500)]
+
+    tracemalloc.start()
+    try:
+        sample = unit_sample(batches, VectorColumn("float32"), n, dim)
+        centroids = train_centroids(sample, n_clusters=50, random_state=0, max_iter=3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert (sample.shape, centroids.shape) == ((n, dim), (50, dim))
+    assert peak < 1.3 * sample.nbytes + 10_000_000  # scratch, whatever the sample

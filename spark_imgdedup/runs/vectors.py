@@ -1,0 +1,81 @@
+"""The vectors of a run: where they are read from, and the blocks that the search reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from spark_imgdedup.config import Config
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import artifacts, storage
+from spark_imgdedup.files.blocks import load_index, save_index
+from spark_imgdedup.files.delta_log import is_delta
+from spark_imgdedup.runs.sources import searched_embeddings
+from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.stages.blocks import Blocks, Sample, Written, write_blocks
+from spark_imgdedup.stages.centroids import Population
+from spark_imgdedup.stages.detect import collapse_copies
+from spark_imgdedup.stages.vector_files import file_source
+from spark_imgdedup.stages.vector_source import VectorSource, vector_source
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+BLOCKS = "blocks"
+# Rows compared in other clusters than their home: they go once `similarities` is stored.
+PROBES = "probes"
+_SAMPLE = "sample.arrow"
+
+
+def searched_vectors(tables: Tables, config: Config) -> VectorSource:
+    """The vectors among which duplicates are searched: straight from their files where these are Parquet."""
+    rows = searched_embeddings(tables, config)
+    if config.collapses_copies:
+        return vector_source(collapse_copies(rows, tables.read("copies")), config)
+    path = _folder_of(tables, config)
+    return vector_source(rows, config) if path is None else file_source(rows, path, config)
+
+
+def _folder_of(tables: Tables, config: Config) -> str | None:
+    """Where the Parquet files of the searched embeddings are; None where they are something else."""
+    own = config.cluster.embeddings_path
+    if own is not None and not config.filters_first:
+        return None if is_delta(own, config.storage_options) else own
+    if config.table.format != "parquet" or config.tables.schema_name is not None:
+        return None
+    return tables.path("scored" if config.filters_first else "embeddings")
+
+
+def store_blocks(
+    tables: Tables, source: VectorSource, centroids: artifacts.Artifact, population: Population
+) -> Written:
+    """Write the blocks of a run; those of an earlier one go once these are whole."""
+    folder, options = tables.path(BLOCKS), tables.config.storage_options
+    written = write_blocks(source, centroids, population, folder)
+    save_index(written.index, options)
+    table, sink = written.sample.to_table(), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    storage.write_bytes(storage.join(folder, _SAMPLE), sink.getvalue().to_pybytes(), options)
+    return written
+
+
+def open_blocks(tables: Tables, config: Config) -> tuple[Blocks, Sample]:
+    """The blocks of the cluster step, and the sample of their rows.
+
+    Raises:
+        SchemaError: there are none.
+    """
+    clusters: DataFrame = tables.read("clusters")
+    folder, options = tables.path(BLOCKS), config.storage_options
+    try:
+        index = load_index(folder, options)
+        with storage.open_read(storage.join(folder, _SAMPLE), options) as file:
+            sample = Sample.of_table(pa.ipc.open_stream(file.read()).read_all(), index.dtype)
+    except FileNotFoundError:
+        raise SchemaError(
+            f"{folder}: no vectors there. Run step 'cluster' first: spark-imgdedup cluster --config …"
+        ) from None
+    centroids = artifacts.find(tables.path("centroids"), options)
+    return Blocks.of(clusters, index, centroids, config), sample
