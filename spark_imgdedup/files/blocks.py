@@ -7,6 +7,7 @@ lies where follows from `BlockIndex.counts` alone: rows stand in the order of th
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,6 +135,20 @@ class Rows:
         )
 
 
+def to_column(vectors: NDArray[Any]) -> pa.FixedSizeBinaryArray:
+    """Vectors (N, D) as they are stored: N values of D numbers' bytes, in the same memory where it is in one piece."""
+    width = vectors.shape[1] * vectors.itemsize
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(vectors))]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(vectors), buffers)
+
+
+def to_vectors(column: pa.FixedSizeBinaryArray, dtype: str) -> NDArray[Any]:
+    """The vectors (N, D) of such a column, which keep its memory."""
+    dim = column.type.byte_width // np.dtype(dtype).itemsize
+    stored = np.frombuffer(column.buffers()[1], dtype) if len(column) else np.zeros(0, dtype)
+    return stored[column.offset * dim : (column.offset + len(column)) * dim].reshape(-1, dim)
+
+
 def rows_per_file(dim: int, dtype: str) -> int:
     """How many rows make a file of FILE_BYTES."""
     return max(1, FILE_BYTES // max(1, dim * np.dtype(dtype).itemsize))
@@ -144,8 +159,7 @@ def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options)
     order = np.argsort(rows.clusters, kind="stable")
     counts = np.bincount(rows.clusters, minlength=n_clusters + 1)
     edges = np.concatenate([[0], np.cumsum(counts)])[[*band_edges(n_clusters), n_clusters + 1]]
-    width = rows.vectors.shape[1] * rows.vectors.itemsize
-    schema = rows.thin.schema.append(pa.field(EMBEDDING, pa.binary(width)))
+    schema = rows.thin.schema.append(pa.field(EMBEDDING, to_column(rows.vectors[:0]).type))
     thin = rows.thin.take(pa.array(order))
     file = storage.open_write(url, options)
     try:
@@ -153,9 +167,7 @@ def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options)
         with pq.ParquetWriter(file, schema, compression="none", use_dictionary=False, write_statistics=False) as writer:
             for start, end in pairwise(edges.tolist()):
                 if start < end:
-                    stored = rows.vectors.take(order[start:end], axis=0)
-                    buffers = [None, pa.py_buffer(stored)]
-                    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), end - start, buffers)
+                    column = to_column(rows.vectors.take(order[start:end], axis=0))
                     part = thin.slice(start, end - start).append_column(schema.field(EMBEDDING), column)
                     writer.write_table(part, row_group_size=end - start)
         file.close()
@@ -163,6 +175,13 @@ def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options)
         storage.discard(file)
         raise
     return counts[:n_clusters]
+
+
+def write_new_block(folder: str, rows: Rows, n_clusters: int, options: storage.Options) -> tuple[str, bytes]:
+    """`write_block` under a name that no other attempt has: the name, and the counts as `BlockIndex.of` takes them."""
+    name = f"{uuid.uuid4().hex}.parquet"
+    counts = write_block(storage.join(folder, name), rows, n_clusters, options)
+    return name, counts.astype("<i8").tobytes()
 
 
 class BlockReader:
@@ -189,9 +208,7 @@ class BlockReader:
     def _read(self, file: int, row: int, n_rows: int) -> tuple[pa.Table, NDArray[Any]]:
         groups, offset = self.index.row_groups(file, row, n_rows)
         table = self._file(file).read_row_groups(groups, use_threads=False).slice(offset, n_rows).combine_chunks()
-        column = table[EMBEDDING].combine_chunks()
-        stored, dim = np.frombuffer(column.buffers()[1], self.index.dtype), self.index.dim
-        vectors = stored[column.offset * dim : (column.offset + len(column)) * dim].reshape(-1, dim)
+        vectors = to_vectors(table[EMBEDDING].combine_chunks(), self.index.dtype)
         return table.drop_columns([EMBEDDING]), vectors
 
     def _file(self, file: int) -> pq.ParquetFile:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import artifacts, storage
@@ -54,10 +52,7 @@ def store_blocks(
     folder, options = tables.path(BLOCKS), tables.config.storage_options
     written = write_blocks(source, centroids, population, folder)
     save_index(written.index, options)
-    table, sink = written.sample.to_table(), pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    storage.write_bytes(storage.join(folder, _SAMPLE), sink.getvalue().to_pybytes(), options)
+    storage.write_bytes(storage.join(folder, _SAMPLE), written.sample.to_bytes(), options)
     return written
 
 
@@ -72,7 +67,7 @@ def open_blocks(tables: Tables, config: Config) -> tuple[Blocks, Sample]:
     try:
         index = load_index(folder, options)
         with storage.open_read(storage.join(folder, _SAMPLE), options) as file:
-            sample = Sample.of_table(pa.ipc.open_stream(file.read()).read_all(), index.dtype)
+            sample = Sample.of_bytes([file.read()], index.dtype)
     except FileNotFoundError:
         raise SchemaError(
             f"{folder}: no vectors there. Run step 'cluster' first: spark-imgdedup cluster --config …"

@@ -7,7 +7,6 @@ row for each file, so that a task that it ran twice counts once.
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.files import artifacts, storage
-from spark_imgdedup.files.blocks import BlockIndex, Rows, rows_per_file, write_block
+from spark_imgdedup.files.blocks import BlockIndex, Rows, rows_per_file, to_column, to_vectors, write_new_block
 from spark_imgdedup.kernels.ranking import hash_ids
 from spark_imgdedup.stages.centroids import Population
 from spark_imgdedup.stages.cluster import Assigned, assigned
@@ -92,20 +91,19 @@ class Sample:
         """The first n rows."""
         return Sample(self.ids.slice(0, n), self.clusters[:n], self.vectors[:n])
 
-    def to_table(self) -> pa.Table:
-        """The sample as it is stored."""
-        width = self.vectors.shape[1] * self.vectors.itemsize
-        vectors = np.ascontiguousarray(self.vectors)
-        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(self), [None, pa.py_buffer(vectors)])
-        return pa.table({"id": self.ids, "cluster_id": self.clusters, "embedding": column})
+    def to_bytes(self) -> bytes:
+        """The sample as it travels and is stored: an Arrow stream."""
+        columns = {"id": self.ids, "cluster_id": self.clusters, "embedding": to_column(self.vectors)}
+        table, sink = pa.table(columns), pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return bytes(sink.getvalue())
 
     @classmethod
-    def of_table(cls, table: pa.Table, dtype: str) -> Sample:
-        """A stored sample."""
-        column = table["embedding"].combine_chunks()
-        stored = np.frombuffer(column.buffers()[1], dtype) if len(column) else np.zeros(0, dtype)
-        dim = column.type.byte_width // np.dtype(dtype).itemsize
-        vectors = stored.reshape(-1, dim)[column.offset : column.offset + len(column)]
+    def of_bytes(cls, parts: Iterable[bytes], dtype: str) -> Sample:
+        """The rows of one or more such streams."""
+        table = pa.concat_tables(pa.ipc.open_stream(part).read_all() for part in parts)
+        vectors = to_vectors(table["embedding"].combine_chunks(), dtype)
         return cls(table["id"].combine_chunks(), table["cluster_id"].to_numpy(), vectors)
 
 
@@ -205,11 +203,10 @@ class _Pile:
         """Write them, and give the row that Spark gets."""
         thin = pa.concat_tables(self._thin).combine_chunks()
         rows = Rows(thin, self._vectors[: self.n_rows], self._clusters[: self.n_rows])
-        name = f"{uuid.uuid4().hex}.parquet"
-        counts = write_block(storage.join(self._folder, name), rows, self._n_clusters, self._options)
+        name, counts = write_new_block(self._folder, rows, self._n_clusters, self._options)
         rejected, drawn = json.dumps(self._rejected), _drawn(rows, self._n_clusters, self._share)
         self._thin, self._rejected, self.n_rows = [], Counter(), 0
-        values = [name, counts.astype("<i8").tobytes(), rejected, drawn]
+        values = [name, counts, rejected, drawn]
         return pa.RecordBatch.from_arrays(
             [pa.array([value]) for value in values], names=["name", "counts", "rejected", "sample"]
         )
@@ -219,22 +216,18 @@ def _drawn(rows: Rows, n_clusters: int, share: float) -> bytes:
     """The rows of the sample, as an Arrow stream."""
     ids = rows.thin["id"].combine_chunks()
     places = np.flatnonzero((rows.clusters < n_clusters) & (_hashes(ids) <= np.uint64(share * (2**64 - 2**11))))
-    table = Sample(ids.take(pa.array(places)), rows.clusters[places], rows.vectors[places]).to_table()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    return Sample(ids.take(pa.array(places)), rows.clusters[places], rows.vectors[places]).to_bytes()
 
 
 def _in_hash_order(parts: list[bytes], dtype: str, dim: int) -> Sample:
     if not parts:
         return Sample(pa.array([], pa.string()), np.zeros(0, np.int64), np.zeros((0, dim), dtype))
-    table = pa.concat_tables(pa.ipc.open_stream(part).read_all() for part in parts)
-    order = np.lexsort((table["id"].to_numpy(), _hashes(table["id"])))
-    return Sample.of_table(table.take(pa.array(order)), dtype)
+    drawn = Sample.of_bytes(parts, dtype)
+    order = np.lexsort((drawn.ids.to_numpy(zero_copy_only=False), _hashes(drawn.ids)))
+    return Sample(drawn.ids.take(pa.array(order)), drawn.clusters[order], drawn.vectors[order])
 
 
-def _hashes(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+def _hashes(ids: pa.Array) -> npt.NDArray[np.uint64]:
     return hash_ids(ids.to_pylist(), _SAMPLE_SEED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -55,7 +56,7 @@ class Assigned:
     vectors: npt.NDArray[np.float32]
     kept: list[pa.Array]
 
-    @property
+    @cached_property
     def usable(self) -> npt.NDArray[np.bool_]:
         """(N,) whether the row has a cluster."""
         return ~_is_rejected(self.reasons)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_imgdedup.files import artifacts, storage
-from spark_imgdedup.files.blocks import BlockIndex, BlockReader, Rows, rows_per_file, write_block
+from spark_imgdedup.files.blocks import BlockIndex, BlockReader, Rows, rows_per_file, write_new_block
 from spark_imgdedup.gpu import task_device, to_device
 from spark_imgdedup.kernels.arrays import slices
 from spark_imgdedup.kernels.probes import Copies, margin_copies, nearest_copies
@@ -101,10 +100,8 @@ def _files(found: Iterable[Rows], folder: str, index: BlockIndex, options: stora
     most, pile, n = rows_per_file(index.dim, index.dtype), list[Rows](), 0
 
     def write() -> pa.RecordBatch:
-        name = f"{uuid.uuid4().hex}.parquet"
-        counts = write_block(storage.join(folder, name), Rows.concat(pile), index.n_clusters, options)
-        values = [pa.array([name]), pa.array([counts.astype("<i8").tobytes()])]
-        return pa.RecordBatch.from_arrays(values, names=["name", "counts"])
+        name, counts = write_new_block(folder, Rows.concat(pile), index.n_clusters, options)
+        return pa.RecordBatch.from_arrays([pa.array([name]), pa.array([counts])], names=["name", "counts"])
 
     for rows in found:
         pile.append(rows)
