@@ -63,6 +63,41 @@ def hamming_distances(a: Hashes, b: Hashes) -> NDArray[np.uint16]:
     return differing
 
 
+def view_distances(own_a: Hashes, own_b: Hashes, views_b: Hashes, views_a: Hashes | None = None) -> NDArray[np.uint16]:
+    """The least distance between two pictures in any of the orientations that were hashed: (N, M).
+
+    Own hash against own hash, own_a against the views of b, and own_b against the views of a. The last two differ by a
+    few bits, since the median that a bit is compared with moves as a picture is turned: with both, a and b exchanged
+    give the transposed matrix.
+
+    Args:
+        own_a: (N, B) uint8, what `perceptual_hash` gives; B is a multiple of 8.
+        own_b: (M, B) uint8.
+        views_b: (M, k, B) uint8, what `perceptual_views` gives; k may be 0.
+        views_a: (N, k, B) uint8; None leaves that direction out.
+
+    Raises:
+        ValueError: not uint8 of these shapes.
+    """
+    least = hamming_distances(own_a, own_b)
+    for view in _views_of(own_b, views_b):
+        np.minimum(least, hamming_distances(own_a, view), out=least)
+    if views_a is not None:
+        for view in _views_of(own_a, views_a):
+            np.minimum(least, hamming_distances(view, own_b), out=least)
+    return least
+
+
+def _views_of(own: Hashes, views: Hashes) -> NDArray[np.uint8]:
+    """(k, N, B): the views of each picture, one orientation after the other."""
+    if views.ndim != 3 or (len(views), views.shape[2]) != own.shape:
+        raise ValueError(
+            f"views must be of shape (N, k, B) for own hashes (N, B), got {views.shape} for {own.shape}. Reshape what "
+            "perceptual_views gives to (k, B) for each picture."
+        )
+    return views.swapaxes(0, 1)
+
+
 def words(hashes: Hashes) -> NDArray[np.uint64]:
     """The same bits as (N, B / 8) integers, in this machine's byte order: only their differences mean something.
 

@@ -20,6 +20,7 @@ from spark_imgdedup.kernels.hashes import (
     perceptual_hash,
     pixel_digest,
     plan_bands,
+    view_distances,
     words,
 )
 
@@ -134,6 +135,49 @@ def test_opposite_hashes_differ_in_all_256_bits():
 def test_what_is_no_matrix_of_hashes_is_refused(bad):
     with pytest.raises(ValueError, match=r"hashes must be a uint8 matrix .* got"):
         words(bad)
+
+
+def slow_view_distances(own_a, own_b, views_b, views_a):
+    """The definition: of all pairs in which one side is the picture as it is, the nearest."""
+
+    def least(own, views):
+        return min(int(hamming_distances(own[None], view[None])[0, 0]) for view in views)
+
+    return [
+        [
+            min(least(a, [b, *turned_b]), least(b, turned_a)) if len(turned_a) else least(a, [b, *turned_b])
+            for b, turned_b in zip(own_b, views_b, strict=True)
+        ]
+        for a, turned_a in zip(own_a, views_a, strict=True)
+    ]
+
+
+@given(n_bits=N_BITS, n=st.integers(1, 4), m=st.integers(1, 4), k=st.sampled_from([0, 1, 7]), seed=st.integers(0, 99))
+def test_the_distance_of_views_is_the_least_in_either_direction(n_bits, n, m, k, seed):
+    own_a, own_b = random_hashes(seed, n, n_bits), random_hashes(seed + 1, m, n_bits)
+    views_a = random_hashes(seed + 2, n * k, n_bits).reshape(n, k, n_bits // 8)
+    views_b = random_hashes(seed + 3, m * k, n_bits).reshape(m, k, n_bits // 8)
+
+    found = view_distances(own_a, own_b, views_b, views_a)
+
+    assert found.tolist() == slow_view_distances(own_a, own_b, views_b, views_a)
+    np.testing.assert_array_equal(view_distances(own_b, own_a, views_a, views_b), found.T)
+
+
+def test_without_the_views_of_a_only_those_of_b_count():
+    own, views = random_hashes(0, 3, 64), random_hashes(1, 3, 64)[:, None]
+
+    one_way = view_distances(own, own, views)
+
+    np.testing.assert_array_equal(one_way, np.minimum(hamming_distances(own, own), hamming_distances(own, views[:, 0])))
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 1, 8), (3, 1, 16)])
+def test_views_of_another_shape_are_refused(shape):
+    own = random_hashes(0, 3, 64)
+
+    with pytest.raises(ValueError, match=r"views must be of shape \(N, k, B\) .* got .* for \(3, 8\)"):
+        view_distances(own, own, np.zeros(shape, np.uint8))
 
 
 # Bands
