@@ -1,0 +1,145 @@
+"""Uniform borders of a picture: letterbox bars, frames, padding, the white margin of a product shot."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+
+# Measured on the 212 distinct pictures of examples/shards: in black bars and saved as a JPEG of quality 92, 98 % have a
+# hash within 3 bits of the trimmed original's, of quality 30 92 %, and untrimmed none.
+# A pixel that differs from the border's colour by fewer levels of 255 is border, by more than the last one is picture,
+# and between them in part: JPEG rings.
+NOISE, PICTURE = 28, 96
+# Share of the pixels of the outermost line that may be picture.
+STRAY = 0.02
+# The share of all that is picture that a border may hold: fine tips, so that noise does not move where it ends.
+TIPS = 0.0005
+# Share of the pixels of a line that are picture where a border ends in a sharp edge, and how many lines this may take.
+SHARP, EDGE_LINES = 0.6, 4
+# The least share of a side that stays: where the border has no sharp edge, a page with little on it would be cut to
+# that; where it has one, a ruled line. A film of 16:9 in an upright screen of 9:16 keeps 0.32.
+LEAST_SHARE, LEAST_SHARP_SHARE = 0.5, 0.25
+# Borders inside of borders: a framed picture that was letterboxed, and the blurred line between the two.
+MOST_ROUNDS = 4
+# Borders are looked for in a picture whose longer side is at least that, and less than twice that.
+SEARCHED_SIDE = 320
+
+_RAMP = [round(255 * min(max(level - NOISE, 0) / (PICTURE - NOISE), 1)) for level in range(256)]
+
+Profile = NDArray[np.float64]  # how much of each line is picture, from a side inward
+
+
+class Borders(NamedTuple):
+    """Pixels cut from each side."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class _Side(NamedTuple):
+    depth: int  # lines
+    colour: tuple[int, ...]
+    is_sharp: bool  # the picture begins at once, along the whole side
+
+
+def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
+    """The picture without its uniform borders, and what was cut from it; itself and None where it has none.
+
+    A border is cut where it ends in a sharp straight edge, or where the opposite side has one of the same colour and at
+    least LEAST_SHARE of each side remains. A picture that is all border stays as it is.
+
+    Args:
+        image: Mode RGB.
+    """
+    if not any(_is_flat(image, side) for side in range(4)):
+        return image, None
+    factor = max(1, max(image.size) // SEARCHED_SIDE)
+    small = image.reduce(factor) if factor > 1 else image
+    left, top, right, bottom = 0, 0, *small.size
+    for _ in range(MOST_ROUNDS):
+        found = _one_round(small.crop((left, top, right, bottom)))
+        if not any(found):
+            break
+        left, top, right, bottom = left + found.left, top + found.top, right - found.right, bottom - found.bottom
+    if (left, top, right, bottom) == (0, 0, *small.size):
+        return image, None
+    box = (left * factor, top * factor, min(right * factor, image.width), min(bottom * factor, image.height))
+    return image.crop(box), Borders(box[0], box[1], image.width - box[2], image.height - box[3])
+
+
+def _one_round(image: Image.Image) -> Borders:
+    nothing = Borders(0, 0, 0, 0)
+    sides: list[_Side] = []  # left, top, right, bottom
+    profiles: dict[tuple[int, ...], tuple[Profile, Profile]] = {}
+    for side in range(4):
+        if not _is_flat(image, side):
+            sides.append(_Side(0, (), False))
+            continue
+        colour = _colour(image, side)
+        if colour not in profiles:
+            profiles[colour] = _profiles(image, colour)
+        profile = profiles[colour][side % 2]
+        sides.append(_measured(profile if side < 2 else profile[::-1], colour))
+        if sides[-1].depth == len(profile):
+            return nothing
+    kept = [side.depth if _is_border(sides, place) else 0 for place, side in enumerate(sides)]
+    for axis, length in enumerate(image.size):
+        depths = [(kept[place], sides[place].is_sharp) for place in (axis, axis + 2) if kept[place]]
+        remains = 1 - sum(depth for depth, _ in depths) / length
+        if remains < (LEAST_SHARP_SHARE if all(is_sharp for _, is_sharp in depths) else LEAST_SHARE):
+            return nothing
+    return Borders(*kept)
+
+
+def _outline(image: Image.Image, side: int) -> NDArray[np.int16]:
+    """The outermost pixels (n, 3) of a side."""
+    width, height = image.size
+    boxes = ((0, 0, 1, height), (0, 0, width, 1), (width - 1, 0, width, height), (0, height - 1, width, height))
+    return np.asarray(image.crop(boxes[side]), np.int16).reshape(-1, 3)
+
+
+def _colour(image: Image.Image, side: int) -> tuple[int, ...]:
+    line = np.sort(_outline(image, side), axis=0)
+    return tuple(line[len(line) // 2].tolist())
+
+
+def _is_flat(image: Image.Image, side: int) -> bool:
+    """Most pictures have no such side, and cost nothing more."""
+    line = _outline(image, side)
+    differing = np.abs(line - np.array(_colour(image, side), np.int16)).max(axis=1) > NOISE
+    return bool(differing.mean() <= STRAY)
+
+
+def _profiles(image: Image.Image, colour: tuple[int, ...]) -> tuple[Profile, Profile]:
+    """How much of each column and of each row is not of this colour, from 0 to 1."""
+    red, green, blue = ImageChops.difference(image, Image.new("RGB", image.size, colour)).split()
+    differing = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue).point(_RAMP))
+    return differing.mean(axis=0) / 255, differing.mean(axis=1) / 255
+
+
+def _measured(profile: Profile, colour: tuple[int, ...]) -> _Side:
+    total = float(profile.sum())
+    if not total:
+        return _Side(len(profile), colour, False)
+    depth = int(np.argmax(np.cumsum(profile) > TIPS * total))
+    full = np.flatnonzero(profile[depth : depth + EDGE_LINES] >= SHARP)
+    return _Side(depth + int(full[0]), colour, True) if len(full) else _Side(depth, colour, False)
+
+
+def _is_border(sides: list[_Side], place: int) -> bool:
+    """Whether it ends in a sharp edge, or two opposite sides are of its colour."""
+    side = sides[place]
+    pairs = ((sides[0], sides[2]), (sides[1], sides[3]))
+    return side.depth > 0 and (
+        side.is_sharp
+        or any(one.depth and other.depth and _are_alike(one, side) and _are_alike(other, side) for one, other in pairs)
+    )
+
+
+def _are_alike(side: _Side, other: _Side) -> bool:
+    return max(abs(a - b) for a, b in zip(side.colour, other.colour, strict=True)) <= NOISE
