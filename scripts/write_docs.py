@@ -66,8 +66,18 @@ MEANINGS = {
     "image_format": "jpeg, png, webp, …, by content and not by extension",
     "image_bytes": "size of the encoded image",
     "sha256": "of the encoded image",
-    "pixel_sha256": "of the decoded pixels and their size; null unless `detect` asks for exact copies",
-    "phash": "perceptual hash of `detect.phash_bits` bits; null unless `detect` asks for it",
+    "pixel_sha256": "of the decoded pixels of all frames, transparency included; null unless `detect` asks for exact "
+    "copies, and where the frames have more than `input.max_image_pixels` together",
+    "phash": "perceptual hash of `detect.phash_bits` bits, without the borders; null unless `detect` asks for it",
+    "phash_views": "hashes of the image turned as `detect.phash_views` says, one after the other, "
+    "`detect.phash_bits` / 8 bytes each",
+    "trimmed": "pixels of uniform border left out before hashing and embedding: left, top, right, bottom; null where "
+    "there is none, see `input.trim_borders`",
+    "detail": "how much there is to see without the borders, from 0 (one colour, a gradient) to 1; a photograph has "
+    "0.1 to 0.6",
+    "is_grey": "whether the image has no colour",
+    "plain_pixels": "the image in 2497 bytes, where `detail` is below 0.03: such images are copies where these are "
+    "near-equal, whatever their hashes and vectors are; else null",
     "group_size": "images with these bytes or pixels",
     "phash_a": "the lower of the two hashes",
     "phash_b": "the higher of the two hashes",

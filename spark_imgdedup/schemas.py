@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 # One row per sample, and one per damaged shard (key null, rejected_because 'damaged_shard').
 IMAGES = "image_id string, shard string, key string, image binary, rejected_because string, error string"
 SAMPLE = "image_id string, shard string, key string"
-# What decoding adds to an image, and what the model adds to that. The last two hashes are null unless they are needed.
+# What decoding adds to an image, and what the model adds to that. The last three are null unless they are needed.
 _DECODED = (
-    "width int, height int, image_format string, image_bytes bigint, sha256 string, pixel_sha256 string, phash binary"
+    "width int, height int, image_format string, image_bytes bigint, trimmed array<int>, detail double, "
+    "is_grey boolean, plain_pixels binary, sha256 string, pixel_sha256 string, phash binary, phash_views binary"
 )
 HASHED = f"{_DECODED}, rejected_because string, error string"
 EMBEDDED = f"{_DECODED}, embedding {{embedding}}, rejected_because string, error string"

@@ -23,6 +23,11 @@ class DetectConfig(Section):
         "near each other count as pairs too",
     )
     phash_bits: Literal[64, 256] = Field(default=64, description="Bits of a perceptual hash")
+    phash_views: Literal["none", "mirror", "turns"] = Field(
+        default="mirror",
+        description="Other orientations that are hashed too, so that copies in them are near. mirror: the mirrored "
+        "image; turns: also quarter and half turns and their mirrors; none: the image as it is alone",
+    )
     phash_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] = Field(
         default=3, description="Hashes that differ in at most that many bits are near each other"
     )

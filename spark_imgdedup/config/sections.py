@@ -54,6 +54,11 @@ class InputConfig(StorageSection):
         default=89_478_485,
         description="An image of more pixels is marked too_large and not decoded (the default is Pillow's own bound)",
     )
+    trim_borders: bool = Field(
+        default=True,
+        description="Perceptual hashes and embeddings are of the image without letterbox bars, frames and other "
+        "uniform borders; false: of the whole image",
+    )
 
     @property
     def paths(self) -> tuple[str, ...]:

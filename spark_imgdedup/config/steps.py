@@ -77,8 +77,13 @@ class Step:
 
 
 def hash_names(config: Config) -> list[str]:
-    """The hashes that the settings ask for, as the record of a table with hashes names them."""
-    return [f"phash{config.detect.phash_bits}" if name == "phash" else name for name in sorted(config.detect.hashes)]
+    """The hashes that the settings ask for, as the record of a table with hashes names them.
+
+    Whether borders are trimmed before is in the section `input`, which decides the results of `embed` and `hashes`.
+    """
+    views = "" if config.detect.phash_views == "none" else f"_{config.detect.phash_views}"
+    phash = f"phash{config.detect.phash_bits}{views}"
+    return [phash if name == "phash" else name for name in sorted(config.detect.hashes)]
 
 
 def _images(config: Config) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ LEAST_SHARE, LEAST_SHARP_SHARE = 0.5, 0.25
 # Borders inside of borders: a framed picture that was letterboxed, and the blurred line between the two.
 MOST_ROUNDS = 4
 # Borders are looked for in a picture whose longer side is at least that, and less than twice that.
-SEARCHED_SIDE = 320
+SEARCHED_SIDE = 256
 
 _RAMP = [round(255 * min(max(level - NOISE, 0) / (PICTURE - NOISE), 1)) for level in range(256)]
 
@@ -56,7 +56,7 @@ def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
     Args:
         image: Mode RGB.
     """
-    if not any(_is_flat(image, side) for side in range(4)):
+    if all(_flat_colour(image, side) is None for side in range(4)):
         return image, None
     factor = max(1, max(image.size) // SEARCHED_SIDE)
     small = image.reduce(factor) if factor > 1 else image
@@ -77,10 +77,10 @@ def _one_round(image: Image.Image) -> Borders:
     sides: list[_Side] = []  # left, top, right, bottom
     profiles: dict[tuple[int, ...], tuple[Profile, Profile]] = {}
     for side in range(4):
-        if not _is_flat(image, side):
+        colour = _flat_colour(image, side)
+        if colour is None:
             sides.append(_Side(0, (), False))
             continue
-        colour = _colour(image, side)
         if colour not in profiles:
             profiles[colour] = _profiles(image, colour)
         profile = profiles[colour][side % 2]
@@ -96,23 +96,14 @@ def _one_round(image: Image.Image) -> Borders:
     return Borders(*kept)
 
 
-def _outline(image: Image.Image, side: int) -> NDArray[np.int16]:
-    """The outermost pixels (n, 3) of a side."""
+def _flat_colour(image: Image.Image, side: int) -> tuple[int, ...] | None:
+    """The colour of the outermost line of a side; None where it has several, as in most pictures: they cost no more."""
     width, height = image.size
     boxes = ((0, 0, 1, height), (0, 0, width, 1), (width - 1, 0, width, height), (0, height - 1, width, height))
-    return np.asarray(image.crop(boxes[side]), np.int16).reshape(-1, 3)
-
-
-def _colour(image: Image.Image, side: int) -> tuple[int, ...]:
-    line = np.sort(_outline(image, side), axis=0)
-    return tuple(line[len(line) // 2].tolist())
-
-
-def _is_flat(image: Image.Image, side: int) -> bool:
-    """Most pictures have no such side, and cost nothing more."""
-    line = _outline(image, side)
-    differing = np.abs(line - np.array(_colour(image, side), np.int16)).max(axis=1) > NOISE
-    return bool(differing.mean() <= STRAY)
+    line = np.asarray(image.crop(boxes[side])).reshape(-1, 3)
+    colour = np.sort(line, axis=0)[len(line) // 2]  # the median
+    strays = np.maximum(line, colour) - np.minimum(line, colour) > NOISE
+    return tuple(colour.tolist()) if strays.any(axis=1).mean() <= STRAY else None
 
 
 def _profiles(image: Image.Image, colour: tuple[int, ...]) -> tuple[Profile, Profile]:

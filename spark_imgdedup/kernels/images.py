@@ -1,4 +1,4 @@
-"""Bytes of an image file -> an 8-bit RGB picture, upright and on white, or an ImageError that says why not.
+"""Bytes of an image file -> an 8-bit RGB picture, upright and opaque, or an ImageError that says why not.
 
 Safe to call from many threads. Only formats that Pillow decodes itself are tried: its EPS reader starts Ghostscript,
 and its readers without a signature take arbitrary bytes for a picture.
@@ -7,16 +7,19 @@ and its readers without a signature take arbitrary bytes for a picture.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
-import numpy as np
 from PIL import Image
+
+from spark_imgdedup.kernels.colours import to_rgb
+from spark_imgdedup.kernels.digests import pixel_digest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 SIGNATURE_BYTES = 16  # what Pillow's own accept functions are given
@@ -59,23 +62,28 @@ class DecodedImage:
         width: Pixels, after the EXIF orientation is applied.
         height: Pixels, after the EXIF orientation is applied.
         format: Lower case, e.g. "jpeg", "png", "webp".
+        pixel_sha256: Of the pixels of all frames as they are stored, see `kernels.digests`; None where it was not asked
+            for, where the frames have more than max_pixels together, and where one after the first is damaged.
     """
 
     image: Image.Image
     width: int
     height: int
     format: str
+    pixel_sha256: str | None = None
 
 
-def decode_image(data: bytes, *, max_pixels: int) -> DecodedImage:
+def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> DecodedImage:
     """Decode the first frame of an image file.
 
-    EXIF orientation is applied and transparency is laid on white. 16-bit and 32-bit greys are scaled to 8 bits.
+    EXIF orientation is applied and transparency is laid on white, or on black where white would hide the picture: see
+    `kernels.colours`. 16-bit and 32-bit greys are scaled to 8 bits.
 
     Args:
         data: The whole file.
         max_pixels: Limit for width * height, checked before any pixel is decoded. In GIF, WebP and tiled TIFF files
             Pillow's own limit (Image.MAX_IMAGE_PIXELS * 2) holds as well.
+        with_digest: Whether to take pixel_sha256, which decodes the other frames too.
 
     Raises:
         ImageError: whatever is wrong with data, with its reason and one line of text; nothing else is raised.
@@ -86,14 +94,34 @@ def decode_image(data: bytes, *, max_pixels: int) -> DecodedImage:
         _require_size(image, name, max_pixels)
         image.load()
         _require_size(image, name, max_pixels)
-        image = _to_rgb(_upright(image))
+        upright = _upright(image)
+        digest = _digest(data, upright, max_pixels) if with_digest else None
+        image = to_rgb(upright)
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ImageError("too_large", f"decoding needs more memory than there is: {_one_line(error)}") from error
     except Exception as error:  # Pillow raises a dozen types for damaged files, bare Exception subclasses among them
         raise ImageError("unreadable", f"the file is damaged: {_one_line(error)}") from error
-    return DecodedImage(image, image.width, image.height, name)
+    return DecodedImage(image, image.width, image.height, name, digest)
+
+
+def _digest(data: bytes, first: Image.Image, max_pixels: int) -> str | None:
+    try:
+        return pixel_digest(itertools.chain([first], _later_frames(data, max_pixels - first.width * first.height)))
+    except Exception:  # the first frame is good: such files are copies where their bytes are
+        return None
+
+
+def _later_frames(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    # A handle of its own: counting the frames of a GIF moves it.
+    image, name = _open(data)
+    for place in range(1, getattr(image, "n_frames", 1)):
+        image.seek(place)
+        _require_size(image, name, max_pixels)
+        max_pixels -= image.width * image.height
+        image.load()
+        yield _upright(image)
 
 
 def _open(data: bytes) -> tuple[Image.Image, str]:
@@ -132,36 +160,6 @@ def _upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(turn)
     turned.info = image.info  # transparency
     return turned
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _to_8_bit_grey(image)
-    if image.has_transparency_data:
-        with_alpha = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, with_alpha).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bit_grey(image: Image.Image) -> Image.Image:
-    """Scale grey values of 16 or more bits to 0..255; Pillow's convert clips them there.
-
-    Modes I;16* and I hold 0..65535 by convention, F 0..1. Values outside of that are stretched from their minimum to
-    their maximum; NaN is black.
-    """
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    top = 1.0 if image.mode == "F" else 65535.0
-    if low >= 0 and high <= top:
-        low, high = 0.0, top
-    grey = np.rint((values - low) / max(high - low, np.finfo(np.float64).tiny) * 255)
-    scaled = Image.fromarray(grey.astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # PNG names one 16-bit grey as transparent
-        alpha = np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8)
-        scaled.putalpha(Image.fromarray(alpha))
-    return scaled
 
 
 _PILLOW_MODULES = r"PIL\."

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_imgdedup.errors import ModelError
-from spark_imgdedup.kernels.hashes import perceptual_hash, pixel_digest
+from spark_imgdedup.kernels.borders import trim_borders
+from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey, plain_pixels
+from spark_imgdedup.kernels.hashes import VIEWS, perceptual_views
 from spark_imgdedup.kernels.images import DecodedImage, ImageError, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 
@@ -56,6 +58,11 @@ class EmbeddedImage:
     sha256: str | None = None
     pixel_sha256: str | None = None
     phash: bytes | None = None
+    phash_views: bytes | None = None  # the other orientations' hashes, one after the other
+    trimmed: tuple[int, ...] | None = None  # pixels cut: left, top, right, bottom
+    detail: float | None = None  # of what is left, 0 to 1
+    plain_pixels: bytes | None = None  # where there is next to no detail
+    is_grey: bool | None = None
     scores: dict[str, float] = field(default_factory=dict)  # of pixel scorers, by name
     vector: npt.NDArray[np.float32] | None = None
     fields: tuple[Any, ...] = ()  # as they were read
@@ -79,22 +86,31 @@ class PixelWork:
         scorers: Each gives a score.
         pixel_digest: Whether to take the SHA-256 of the pixels.
         phash_bits: Bits of the perceptual hash; None takes none.
+        phash_views: Which other orientations are hashed, a name of `kernels.hashes.VIEWS`.
+        trim_borders: Whether the hash and the encoder get the picture without its uniform borders; scorers never do.
     """
 
     encoder: Encoder | None = None
     scorers: tuple[PixelScorer, ...] = ()
     pixel_digest: bool = False
     phash_bits: int | None = None
+    phash_views: str = "none"
+    trim_borders: bool = False
 
     def prepare(self, row: EmbeddedImage, decoded: DecodedImage) -> Inputs:
-        """Put the hashes into the row and give what each model wants; runs in a decode thread."""
-        if self.pixel_digest:
-            row.pixel_sha256 = pixel_digest(decoded.image)
+        """Put what is seen in the pixels into the row and give what each model wants; runs in a decode thread."""
+        whole, row.pixel_sha256 = decoded.image, decoded.pixel_sha256
+        trimmed, row.trimmed = trim_borders(whole) if self.trim_borders else (whole, None)
+        seen = cells(trimmed)
+        row.is_grey, row.detail = is_grey(seen), detail(seen)
+        if row.detail < PLAIN_DETAIL:
+            row.plain_pixels = plain_pixels(whole)
         if self.phash_bits is not None:
-            row.phash = perceptual_hash(decoded.image, n_bits=self.phash_bits)
-        encoders = () if self.encoder is None else (self.encoder,)
-        models: tuple[Encoder | PixelScorer, ...] = (*encoders, *self.scorers)
-        return tuple(model.preprocess(decoded.image) for model in models)
+            turns = VIEWS[self.phash_views]
+            row.phash, views = perceptual_views(trimmed, n_bits=self.phash_bits, turns=turns)
+            row.phash_views = views if turns else None
+        vectors = () if self.encoder is None else (self.encoder.preprocess(trimmed),)
+        return (*vectors, *(scorer.preprocess(whole) for scorer in self.scorers))
 
 
 def embed_stream(
@@ -131,7 +147,7 @@ def _prepare(record: ImageRecord, work: PixelWork, max_pixels: int) -> tuple[Emb
     if record.rejected_because is not None:
         return row, None
     try:
-        decoded = decode_image(record.data, max_pixels=max_pixels)
+        decoded = decode_image(record.data, max_pixels=max_pixels, with_digest=work.pixel_digest)
     except ImageError as error:
         row.rejected_because, row.error = error.reason, str(error)
         return row, None

@@ -19,7 +19,7 @@ from spark_imgdedup.stages.user_tables import open_table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-_HASH_COLUMNS = ("sha256", "pixel_sha256", "phash")
+_HASH_COLUMNS = ("sha256", "pixel_sha256", "phash", "phash_views")
 
 
 def read_pixels(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:

@@ -15,14 +15,15 @@ import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.kernels.hashes import BandPlan, bands, expected_recall, plan_bands, words
+from spark_imgdedup.kernels.bands import BandPlan, bands, expected_recall, plan_bands
+from spark_imgdedup.kernels.hashes import words
 from spark_imgdedup.stages.partitions import shuffle_partitions
 from spark_imgdedup.stages.preference import Order, first_of, precedes, rank_struct, sort_keys
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-HASH = "phash"
+HASH, VIEWS = "phash", "phash_views"
 # Hashes that agree in one band and are compared by one task with all others of that band.
 BAND_ROWS = 1 << 14
 
@@ -71,11 +72,14 @@ def collapse_copies(images: DataFrame, copies: DataFrame) -> DataFrame:
 def near_hashes(images: DataFrame, *, n_bits: int, radius: int) -> DataFrame:
     """Pairs of distinct hashes that differ in at most `radius` bits, each pair once: phash_a < phash_b, hamming int.
 
-    They say nothing of images and of which is preferred, so they hold for any ranking: see `match_hashes`. All pairs
-    are found up to `kernels.hashes.plan_bands(n_bits, radius).lossless_radius`; `search_recall` tells how many beyond.
+    Hashes are those of the images as they are and those of their other orientations (phash_views); at least one of a
+    pair is of an image as it is. They say nothing of images and of which is preferred, so they hold for any ranking. A
+    value that two images share is no pair. All pairs
+    are found up to `kernels.bands.plan_bands(n_bits, radius).lossless_radius`; `search_recall` tells how many beyond.
 
     Args:
-        images: phash binary of n_bits / 8 bytes; null in rows that have no hash.
+        images: phash binary of n_bits / 8 bytes, null in rows that have no hash; and, if there is such a column,
+            phash_views binary, any number of hashes one after the other.
         n_bits: 64 or 256.
         radius: Hamming distance.
 
@@ -88,7 +92,7 @@ def near_hashes(images: DataFrame, *, n_bits: int, radius: int) -> DataFrame:
 
     plan = plan_bands(n_bits, radius)
     in_band = Window.partitionBy("band", "band_key")
-    shared = _in_bands(_distinct_hashes(images), plan, radius).withColumn("size", F.count("*").over(in_band))
+    shared = _in_bands(_distinct_hashes(images, n_bits), plan, radius).withColumn("size", F.count("*").over(in_band))
     shared = shared.where("size > 1")
     # A large band is cut into parts on one side and repeated for each part on the other: no task has all of its pairs.
     n_parts = F.ceil(F.col("size") / BAND_ROWS).cast("int")
@@ -102,7 +106,8 @@ def near_hashes(images: DataFrame, *, n_bits: int, radius: int) -> DataFrame:
     differing = (F.bit_count(F.col(f"x.{word}").bitwiseXOR(F.col(f"y.{word}"))) for word in _word_columns(plan.n_bits))
     distance = functools.reduce(operator.add, differing)
     first, second = F.col(f"x.{HASH}"), F.col(f"y.{HASH}")
-    near = x.join(y.hint("merge"), together & (distance <= radius) & (first < second))
+    of_images = F.col("x.is_own") | F.col("y.is_own")
+    near = x.join(y.hint("merge"), together & (distance <= radius) & (first < second) & of_images)
     # A pair is found once for each band in which it agrees.
     return near.select(first.alias("phash_a"), second.alias("phash_b"), distance.alias("hamming")).distinct()
 
@@ -118,9 +123,9 @@ def search_recall(*, n_bits: int, radius: int) -> dict[str, Any]:
 def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFrame:
     """The images with a preferred one whose hash is equal or near, even if that one is itself removed (`semdedup`).
 
-    Gives the id under its name, max_id (the nearest preferred image; of those equally near the most preferred) and
-    hamming int. For a hash that n images share only the most preferred is looked at, so the work is in the number of
-    hashes and not in that of pairs.
+    Of the hashes of the images as they are. Gives the id under its name, max_id (the nearest preferred image; of those
+    equally near the most preferred) and hamming int. For a hash that n images share only the most preferred is looked
+    at, so the work is in the number of hashes and not in that of pairs.
 
     Args:
         images: phash binary, and the columns of `order`, the id among them and last.
@@ -147,13 +152,24 @@ def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFra
     return nearest.select(f"rank.{id_field}", F.col(f"best.{id_field}").alias("max_id"), "hamming")
 
 
-def _distinct_hashes(images: DataFrame) -> DataFrame:
+def _distinct_hashes(images: DataFrame, n_bits: int) -> DataFrame:
+    """(phash, is_own): each value once, and whether it is that of an image as it is."""
+    from pyspark.sql import functions as F
+
     _require(images, {HASH: "binary"}, ())
-    return images.where(f"{HASH} is not null").select(HASH).distinct()
+    hashes = images.where(f"{HASH} is not null").select(HASH, F.lit(True).alias("is_own"))
+    if VIEWS in images.columns:
+        _require(images, {VIEWS: "binary"}, ())
+        size = n_bits // 8
+        places = f"sequence(0, (length({VIEWS}) - 1) div {size})"
+        views = f"explode(transform({places}, place -> substring({VIEWS}, place * {size} + 1, {size})))"
+        turned = images.where(f"length({VIEWS}) > 0").select(F.expr(views).alias(HASH), F.lit(False).alias("is_own"))
+        hashes = hashes.unionByName(turned)
+    return hashes.groupBy(HASH).agg(F.bool_or("is_own").alias("is_own"))
 
 
 def _in_bands(hashes: DataFrame, plan: BandPlan, radius: int) -> DataFrame:
-    """Each hash once for each band, and its bits as integers word0, word1 and so on."""
+    """Each hash once for each band, is_own, and its bits as integers word0, word1 and so on."""
     from pyspark.sql import functions as F
 
     names = _word_columns(plan.n_bits)
@@ -165,13 +181,14 @@ def _in_bands(hashes: DataFrame, plan: BandPlan, radius: int) -> DataFrame:
                 numbers = words(matrix).view(np.int64)
                 keys = bands(matrix, radius=radius)
                 offsets = pa.array(np.arange(len(keys) + 1, dtype=np.int32) * keys.shape[1])
-                columns = {HASH: batch.column(0)}
+                columns = {HASH: batch.column(0), "is_own": batch.column(1)}
                 columns |= {name: pa.array(numbers[:, place]) for place, name in enumerate(names)}
                 columns["band_keys"] = pa.ListArray.from_arrays(offsets, pa.array(keys.ravel()))
                 yield pa.RecordBatch.from_pydict(columns)
 
-    schema = f"{HASH} binary, {', '.join(f'{name} bigint' for name in names)}, band_keys array<bigint>"
-    return hashes.mapInArrow(cut, schema).select(HASH, *names, F.posexplode("band_keys").alias("band", "band_key"))
+    schema = f"{HASH} binary, is_own boolean, {', '.join(f'{name} bigint' for name in names)}, band_keys array<bigint>"
+    cut_up = hashes.mapInArrow(cut, schema)
+    return cut_up.select(HASH, "is_own", *names, F.posexplode("band_keys").alias("band", "band_key"))
 
 
 def _to_matrix(column: pa.Array, n_bits: int) -> np.ndarray:

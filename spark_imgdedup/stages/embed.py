@@ -33,7 +33,10 @@ ARROW_TYPES = {
     **dict.fromkeys(("rejected_because", "error"), pa.string()),
     **dict.fromkeys(("width", "height"), pa.int32()),
     "image_bytes": pa.int64(),
-    "phash": pa.binary(),
+    **dict.fromkeys(("phash", "phash_views", "plain_pixels"), pa.binary()),
+    "trimmed": pa.list_(pa.int32()),
+    "detail": pa.float64(),
+    "is_grey": pa.bool_(),
 }
 SAMPLE_COLUMNS = ("image_id", "shard", "key")
 
@@ -173,7 +176,12 @@ def _embed(records: Iterable[ImageRecord], config: Config, *, with_model: bool) 
     """Runs in the worker: one model per process, on the device and the cores that Spark gave this task."""
     cores = task_cpus()
     hashes = config.detect.hashes
-    work = PixelWork(pixel_digest="exact" in hashes, phash_bits=config.detect.phash_bits if "phash" in hashes else None)
+    work = PixelWork(
+        pixel_digest="exact" in hashes,
+        phash_bits=config.detect.phash_bits if "phash" in hashes else None,
+        phash_views=config.detect.phash_views,
+        trim_borders=config.input.trim_borders,
+    )
     if with_model:
         device = task_device(config.embed.device)
         encoder = cached_encoder(

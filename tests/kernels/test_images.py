@@ -158,10 +158,24 @@ def test_a_transparent_palette_entry_is_laid_on_white():
 def test_a_transparent_colour_key_is_laid_on_white():
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
-    deep = Image.fromarray(np.array([[1000, 65535]], np.uint16))
+    deep = Image.fromarray(np.array([[1000, 30000]], np.uint16))
 
     assert [decode(saved(image, "PNG", transparency=RED)).image.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
     assert decode(saved(deep, "PNG", transparency=1000)).image.getpixel((0, 0)) == WHITE
+
+
+@pytest.mark.parametrize("shade", [255, 248])
+def test_a_picture_that_white_would_hide_is_laid_on_black(shade):
+    icon = Image.new("RGBA", (9, 9), (255, 255, 255, 0))
+    icon.paste((shade, shade, shade, 255), (2, 2, 7, 7))
+
+    decoded = decode(saved(icon, "PNG")).image
+
+    assert [decoded.getpixel(place) for place in ((0, 0), (4, 4))] == [(0, 0, 0), (shade,) * 3]
+
+
+def test_a_picture_of_nothing_is_laid_on_white():
+    assert decode(saved(Image.new("RGBA", (3, 3)), "PNG")).image.getcolors() == [(9, WHITE)]
 
 
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from spark_imgdedup.errors import ModelError
+from spark_imgdedup.kernels.content import plain_pixels
 from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.models.stream import ImageRecord, PixelWork, StreamSettings, embed_stream
 
@@ -213,7 +214,7 @@ def test_scores_hashes_and_vectors_are_those_of_their_own_picture(with_encoder, 
     assert rows[1].phash is None
     assert rows[1].pixel_sha256 is None
     pixels = bytes([200]) * (6 * 5 * 3)
-    assert rows[2].pixel_sha256 == hashlib.sha256(b"6x5 " + pixels).hexdigest()
+    assert rows[2].pixel_sha256 == hashlib.sha256(b"RGB 6x5 " + pixels).hexdigest()
     assert len(rows[2].phash) == 8
 
 
@@ -222,6 +223,55 @@ def test_nothing_but_what_was_asked_for_is_taken_from_the_pixels():
 
     assert (row.phash, row.pixel_sha256, row.vector, row.scores) == (None, None, None, {})
     assert (row.width, row.height, row.image_format) == (6, 5, "png")
+
+
+def scene(size=64):
+    coarse = np.random.default_rng(5).integers(30, 226, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def bytes_of(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_what_is_seen_in_the_pixels_is_in_the_row():
+    framed, flat_red = ImageOps.expand(scene(), (4, 8, 12, 16), "black"), Image.new("RGB", (9, 7), "red")
+    work = PixelWork(phash_bits=64, phash_views="turns", trim_borders=True)
+    records = [record(n, bytes_of(image)) for n, image in enumerate((scene(), framed, flat_red, scene().convert("L")))]
+
+    bare, bordered, plain, grey_scene = flat(embed_stream(records, work, sizes()))
+
+    assert (bordered.trimmed, bordered.width, bordered.height) == ((4, 8, 12, 16), 80, 88)
+    assert (bare.trimmed, plain.trimmed) == (None, None)
+    assert (bordered.phash, bordered.phash_views, bordered.detail) == (bare.phash, bare.phash_views, bare.detail)
+    assert len(bare.phash_views) == 7 * 8
+    assert bare.detail > 0.1 > plain.detail == 0
+    assert (bare.plain_pixels, plain.plain_pixels) == (None, plain_pixels(flat_red))
+    assert [row.is_grey for row in (bare, bordered, plain, grey_scene)] == [False, False, False, True]
+
+
+def test_the_encoder_gets_the_picture_without_its_borders_and_a_scorer_the_whole():
+    framed = bytes_of(ImageOps.expand(scene(), 12, "black"))
+
+    def row_of(data, trim_borders):
+        work = PixelWork(encoder(), (Brightness(),), trim_borders=trim_borders)
+        (row,) = flat(embed_stream([record(0, data)], work, sizes(batch_size=1)))
+        return row
+
+    whole, trimmed, bare = row_of(framed, False), row_of(framed, True), row_of(bytes_of(scene()), True)
+
+    assert trimmed.vector.tobytes() == bare.vector.tobytes() != whole.vector.tobytes()
+    assert trimmed.scores == whole.scores != bare.scores
+
+
+def test_without_other_orientations_there_are_no_views():
+    work = PixelWork(phash_bits=64, phash_views="none")
+
+    (row,) = flat(embed_stream([record(1)], work, sizes()))
+
+    assert (len(row.phash), row.phash_views) == (8, None)
 
 
 def test_a_scorer_that_gives_too_few_numbers_is_named():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from spark_imgdedup.kernels.hashes import plan_bands
+from spark_imgdedup.kernels.bands import plan_bands
 from spark_imgdedup.stages import detect
 from spark_imgdedup.stages.detect import _distinct_hashes, _in_bands
 
@@ -18,7 +18,7 @@ def phash_cost(images, *, n_bits, radius):
     plan = plan_bands(n_bits, radius)
     n = F.col("count")
     found = (
-        _in_bands(_distinct_hashes(images), plan, radius)
+        _in_bands(_distinct_hashes(images, n_bits), plan, radius)
         .groupBy("band", "band_key")
         .count()
         .agg(

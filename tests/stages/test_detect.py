@@ -239,6 +239,60 @@ def test_matches_are_those_of_brute_force_for_any_order(spark):
     assert len(expected) > 10
 
 
+def with_views(spark, rows):
+    """(image_id, own hash, hashes of other orientations)."""
+    return spark.createDataFrame(
+        [(i, bytearray(own), bytearray(b"".join(views)) if views is not None else None) for i, own, views in rows],
+        HASHES + ", phash_views binary",
+    )
+
+
+def test_a_hash_is_near_the_views_of_other_images_and_no_two_views_are_a_pair(spark):
+    far, a_view, b_view = bits(*range(40)), bits(*range(20, 60)), bits(*range(20, 59))
+    rows = [
+        ("a", bits(), [a_view]),
+        ("b", far, [b_view, bits(1)]),
+        ("c", bits(*range(20, 60), 63), []),
+        ("d", far, None),
+    ]
+
+    near = near_hashes(with_views(spark, rows), n_bits=64, radius=2)
+
+    expected = [(bits(), bits(1), 1), (a_view, rows[2][1], 1), (b_view, rows[2][1], 2)]
+    assert [(bytes(x), bytes(y), d) for x, y, d in collected(near)] == sorted(
+        (*sorted((a, b)), d) for a, b, d in expected
+    )
+    assert collected(match_hashes(with_views(spark, rows), near, order=EASY)) == [("d", "b", 0)]
+
+
+@pytest.mark.parametrize(("n_bits", "n_views"), [(64, 1), (64, 7), (256, 1)])
+def test_pairs_with_views_are_those_of_brute_force(spark, n_bits, n_views):
+    rng, radius = np.random.default_rng(n_views), 4
+    seeds = rng.integers(0, 256, (6, n_bits // 8), dtype=np.uint8)
+    own = np.concatenate([flip(rng, seeds, n_flips) for n_flips in (0, 1, 2)])
+    views = [flip(rng, seeds[rng.integers(0, 6, n_views)], 2) for _ in own]
+    rows = [(f"i{n}", row.tobytes(), [view.tobytes() for view in views[n]]) for n, row in enumerate(own)]
+    values = np.unique(np.concatenate([own, *views]), axis=0)
+    is_own = {row.tobytes() for row in own}
+    expected = {
+        (values[i].tobytes(), values[j].tobytes(), distance)
+        for i, j, distance in near_rows(values, radius)
+        if {values[i].tobytes(), values[j].tobytes()} & is_own
+    }
+
+    found = near_hashes(with_views(spark, rows).repartition(2), n_bits=n_bits, radius=radius).collect()
+
+    assert len(found) == len(expected) > 18
+    assert {(bytes(row.phash_a), bytes(row.phash_b), row.hamming) for row in found} == expected
+
+
+def test_views_that_are_no_whole_hashes_are_an_error(spark):
+    images = with_views(spark, [("a", bits(), [bits(1), b"half"])])
+
+    with pytest.raises(Exception, match="must hold hashes of 64 bits, found one of 32"):
+        near_hashes(images, n_bits=64, radius=2).collect()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_bits", "radius"), [(64, 0), (64, 3), (64, 5), (256, 15)])
 def test_every_planted_neighbour_is_found_among_20000_hashes(spark, n_bits, radius):
