@@ -52,6 +52,12 @@ def test_the_noise_of_jpeg_does_not_hide_a_border(quality):
     assert found == pytest.approx((0, 44, 0, 44), abs=2)
 
 
+def test_noise_in_a_small_picture_leaves_its_border_a_border():
+    small = product().resize((80, 80), Image.Resampling.LANCZOS)
+
+    assert trim_borders(jpeg(small, 30))[1] == pytest.approx((15, 15, 15, 15), abs=2)
+
+
 def test_a_border_is_found_in_a_large_picture_to_a_few_pixels():
     cut = (0, 300, 0, 310)
 
