@@ -74,9 +74,9 @@ MEANINGS = {
     "trimmed": "pixels of uniform border left out before hashing and embedding: left, top, right, bottom; null where "
     "there is none, see `input.trim_borders`",
     "detail": "how much there is to see without the borders, from 0 (one colour, a gradient) to 1; a photograph has "
-    "0.1 to 0.6",
+    "0.1 to 0.8",
     "is_grey": "whether the image has no colour",
-    "plain_pixels": "the image in 2497 bytes, where `detail` is below 0.03: such images are copies where these are "
+    "plain_pixels": "the image in 2497 bytes, where `detail` is below 0.035: such images are copies where these are "
     "near-equal, whatever their hashes and vectors are; else null",
     "group_size": "images with these bytes or pixels",
     "phash_a": "the lower of the two hashes",

@@ -49,7 +49,7 @@ def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
     """The picture without its uniform borders, and what was cut from it; itself and None where it has none.
 
     A border is cut where it ends in a sharp straight edge, or where the opposite side has one of the same colour and at
-    least LEAST_SHARE of each side remains. A picture that is all border stays as it is.
+    least LEAST_SHARE of each side remains. A picture of which nothing or one colour alone would be left stays as it is.
 
     Args:
         image: Mode RGB.
@@ -64,10 +64,15 @@ def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
         if not any(found):
             break
         left, top, right, bottom = left + found.left, top + found.top, right - found.right, bottom - found.bottom
-    if (left, top, right, bottom) == (0, 0, *small.size):
+    if (left, top, right, bottom) == (0, 0, *small.size) or _is_uniform(small.crop((left, top, right, bottom))):
         return image, None
     box = (left * factor, top * factor, min(right * factor, image.width), min(bottom * factor, image.height))
     return image.crop(box), Borders(box[0], box[1], image.width - box[2], image.height - box[3])
+
+
+def _is_uniform(image: Image.Image) -> bool:
+    """Whether nothing is left: of a flag of three bands two would be borders."""
+    return all(int(high) - int(low) <= NOISE for low, high in image.getextrema())  # type: ignore[misc]  # RGB: pairs
 
 
 def _one_round(image: Image.Image) -> Borders:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# A picture is looked at in that many cells a side. Detail is counted in their luminance, as PDQ's quality is, between
-# neighbours that differ by at least so many levels of 255: a smooth gradient over the whole picture differs by 4.
-CELLS, DETAIL_STEP = 64, 8
-# Below it a picture is plain. Measured: 40 plain pictures (benchmarks/plain_pictures.py) have at most 0.022, the 212
-# distinct pictures of examples/shards at least 0.066; of 799 of openclipart 2.6 % lie below it, most of them empty,
-# flags of two lines and single strokes. A cross or a balloon has 0.04.
-PLAIN_DETAIL = 0.03
+# A picture is looked at in that many cells a side. Detail is counted in their luminance, where a cell differs by so many
+# levels of 255 or more from what its neighbours lead to expect: gradients have none, however steep.
+CELLS, DETAIL_STEP = 64, 5
+# Below it a picture is plain. Measured: 40 plain pictures (benchmarks/plain_pictures.py) have at most 0.031, saved as
+# PNG, JPEG 50 or WebP 50; the 212 distinct pictures of examples/shards at least 0.11. Of 2,956 pictures each, edited
+# copies included, 6 of photographs and textures and 38 of clip art lie below it; by first differences of 8 levels 31 and
+# 40 would.
+PLAIN_DETAIL = 0.035
 # Cells a side of what is kept of a plain picture: in luminance, and in colour.
 LUMINANCE_CELLS, COLOUR_CELLS = 48, 8
 PLAIN_BYTES = 1 + 3 * COLOUR_CELLS**2 + LUMINANCE_CELLS**2
@@ -40,18 +41,18 @@ def cells(image: Image.Image) -> Image.Image:
 
 
 def detail(image: Image.Image) -> float:
-    """The share of neighbouring cells that differ visibly, from 0 (one colour, a gradient) to 1; to 4 decimals.
+    """The share of cells that break what their neighbours lead to expect, from 0 (one colour, a gradient) to 1.
 
-    In a luminance of 64 x 64 cells, whatever the shape of the picture: 8064 pairs beside and below each other. A line
-    of text on a page has about 0.01, a photograph 0.1 to 0.6.
+    In a luminance of 64 x 64 cells, whatever the shape of the picture: 7936 second differences along rows and columns,
+    to 4 decimals. A line of text on a page has about 0.02, a photograph 0.1 to 0.8.
 
-    Source: the quality score of PDQ (Facebook, 2019) sums the same differences, small ones too.
+    Source: the quality score of PDQ (Facebook, 2019) sums first differences, of which gradients have many.
 
     Args:
         image: Mode RGB, without its borders.
     """
     luminance = np.asarray(cells(image).convert("L"), np.int16)
-    shares = [np.mean(np.abs(np.diff(luminance, axis=axis)) >= DETAIL_STEP) for axis in (0, 1)]
+    shares = [np.mean(np.abs(np.diff(luminance, 2, axis=axis)) >= DETAIL_STEP) for axis in (0, 1)]
     return round(float(np.mean(shares)), 4)
 
 

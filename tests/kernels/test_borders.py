@@ -121,6 +121,15 @@ def test_a_picture_of_one_colour_stays_as_it_is(size):
     assert trim_borders(flat) == (flat, None)
 
 
+@pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_90])
+def test_a_flag_of_three_bands_stays(turn):
+    flag = Image.new("RGB", (300, 200), "white")
+    flag.paste("green", (0, 0, 100, 200))
+    flag.paste("red", (200, 0, 300, 200))
+
+    assert trim_borders(flag if turn is None else flag.transpose(turn))[1] is None
+
+
 def test_a_picture_without_borders_is_the_very_one_that_was_given():
     image = photo()
 

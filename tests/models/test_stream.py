@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from spark_imgdedup.errors import ModelError
-from spark_imgdedup.kernels.content import plain_pixels
+from spark_imgdedup.kernels.content import PLAIN_DETAIL, plain_pixels
 from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.models.stream import ImageRecord, PixelWork, StreamSettings, embed_stream
 
@@ -247,7 +247,7 @@ def test_what_is_seen_in_the_pixels_is_in_the_row():
     assert (bare.trimmed, plain.trimmed) == (None, None)
     assert (bordered.phash, bordered.phash_views, bordered.detail) == (bare.phash, bare.phash_views, bare.detail)
     assert len(bare.phash_views) == 7 * 8
-    assert bare.detail > 0.1 > plain.detail == 0
+    assert bare.detail > PLAIN_DETAIL > plain.detail == 0
     assert (bare.plain_pixels, plain.plain_pixels) == (None, plain_pixels(flat_red))
     assert [row.is_grey for row in (bare, bordered, plain, grey_scene)] == [False, False, False, True]
 
