@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# A picture is looked at in that many cells a side. Detail is counted in their luminance, where a cell differs by so many
-# levels of 255 or more from what its neighbours lead to expect: gradients have none, however steep.
+# A picture is looked at in that many cells a side. Detail is counted in their luminance, where a cell differs by so
+# many levels of 255 or more from what its neighbours lead to expect: gradients have none, however steep.
 CELLS, DETAIL_STEP = 64, 5
 # Below it a picture is plain. Measured: 40 plain pictures (benchmarks/plain_pictures.py) have at most 0.031, saved as
 # PNG, JPEG 50 or WebP 50; the 212 distinct pictures of examples/shards at least 0.11. Of 2,956 pictures each, edited
-# copies included, 6 of photographs and textures and 38 of clip art lie below it; by first differences of 8 levels 31 and
-# 40 would.
+# copies included, 6 of photographs and textures and 38 of clip art lie below it; by first differences of 8 levels 31
+# and 40 would.
 PLAIN_DETAIL = 0.035
 # Cells a side of what is kept of a plain picture: in luminance, and in colour.
 LUMINANCE_CELLS, COLOUR_CELLS = 48, 8
