@@ -17,6 +17,7 @@ from spark_imgdedup.kernels.content import (
     detail,
     is_grey,
     near_equal,
+    plain_keys,
     plain_pixels,
 )
 
@@ -133,6 +134,27 @@ def test_many_rows_are_compared_in_parts(monkeypatch):
     rows = np.random.default_rng(0).integers(0, 256, (7, PLAIN_BYTES), dtype=np.uint8)
 
     assert np.array_equal(near_equal(rows, rows), np.eye(7, dtype=bool))
+
+
+@given(seed=st.integers(0, 999))
+def test_near_equal_pictures_share_a_key(seed):
+    rng = np.random.default_rng(seed)
+    a = np.tile(rng.integers(3, 253, PLAIN_BYTES) // 8 * rng.integers(1, 9), (2, 1))
+    b = a + rng.choice([-3, 3], (2, 1)) * (rng.random(a.shape) < 0.9)
+    a, b = (np.clip(rows, 0, 255).astype(np.uint8) for rows in (a, b))
+
+    assert near_equal(a, b).diagonal().all()
+    assert (plain_keys(a) == plain_keys(b)).any(axis=1).all()
+
+
+def test_copies_of_plain_pictures_share_a_key_and_few_others_do(plain):
+    keys = plain_keys(rows_of(plain.values()))
+    saved_again = plain_keys(rows_of(saved(image, "WEBP", quality=80) for image in plain.values()))
+
+    together = (keys[:, None] == saved_again[None]).any(axis=2)
+
+    assert together.diagonal().all()
+    assert together.mean() < 0.25
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 9), np.uint8), np.zeros((2, PLAIN_BYTES)), np.zeros(PLAIN_BYTES, "u1")])
