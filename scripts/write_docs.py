@@ -139,7 +139,7 @@ def configuration() -> str:
         "",
         "## embed.preprocess",
         "",
-        "What an `onnx:` model takes. Other models bring their own.",
+        "What an `onnx:` or `torchscript:` model takes. Other models bring their own.",
         "",
         *_header(),
     ]

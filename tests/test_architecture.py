@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "files.storage": {"errors"},
     "gpu": {"errors"},
     "kernels": set(),
-    "models": {"errors", "kernels"},
+    "models": {"errors", "kernels", "files.storage"},
     "config": {"errors", "schemas", "counts", "models", "files.storage"},
     "files": {"errors", "config", "files.storage"},
     "stages": {"errors", "schemas", "config", "files", "files.storage", "gpu", "kernels", "models"},

@@ -95,6 +95,7 @@ def test_a_schema_that_is_not_there_is_found(spark, dataset):
         ({"embed": {"model": "open_clip:a/b"}}, {"torch", "open_clip"}),
         ({"embed": {"model": "timm:a"}}, {"torch", "timm"}),
         ({"embed": {"model": "onnx:a"}}, {"onnxruntime"}),
+        ({"embed": {"model": "torchscript:a"}}, {"torch"}),
         ({"embed": {"model": "my:Encoder"}}, set()),
         ({"detect": {"method": "phash"}}, {"imagehash"}),
         ({"cluster": {"embeddings_path": "x"}, "table": {"format": "delta"}}, {"delta"}),

@@ -86,7 +86,8 @@ class EmbedConfig(Section):
     model: str = Field(
         default="efficientnet-lite0",
         description="efficientnet-lite0 (comes with the package), open_clip:<arch>/<pretrained>, "
-        "open_clip:local-dir:<path>, timm:<name>[@checkpoint], onnx:<path>, or my_pkg.my_module:MyEncoder",
+        "open_clip:local-dir:<path>, timm:<name>[@checkpoint], onnx:<path>, torchscript:<path or URL>, "
+        "or my_pkg.my_module:MyEncoder",
     )
     model_dir: str | None = Field(
         default=None, description="Local cache of weights, filled by spark-imgdedup fetch-model"
@@ -101,7 +102,7 @@ class EmbedConfig(Section):
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Arithmetic of the model")
     preprocess: Preprocess | None = Field(
-        default=None, description="Input of an onnx: model: size, layout, dtype, mean, std, …"
+        default=None, description="Input of an onnx: or torchscript: model: size, layout, dtype, mean, std, …"
     )
     pixel_scorers: Columns = Field(
         default=(),

@@ -57,7 +57,12 @@ LIBRARIES = (
         extra("onnx"),
         lambda config: _encodes_with("efficientnet-lite0", "onnx:")(config) or _scores_pixels(config),
     ),
-    Library("torch", "runs open_clip: and timm: models", extra("clip"), _encodes_with("open_clip:", "timm:")),
+    Library(
+        "torch",
+        "runs open_clip:, timm: and torchscript: models",
+        extra("clip"),
+        _encodes_with("open_clip:", "timm:", "torchscript:"),
+    ),
     Library("open_clip", "open_clip: models", extra("clip"), _encodes_with("open_clip:")),
     Library("timm", "timm: models", extra("clip"), _encodes_with("timm:")),
     Library("cupy", "clusters and compares on a GPU; without it, on the CPU", extra("gpu"), lambda config: False),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -57,7 +57,8 @@ class EncoderSettings:
         device: "cpu" or "cuda:<index>", see gpu.task_device.
         precision: Of the arithmetic in torch models. An ONNX graph brings its own.
         n_threads: CPU threads of one model call.
-        preprocess: Required by onnx:, refused by encoders that know their own.
+        preprocess: Required by onnx: and torchscript:, refused by encoders that know their own.
+        storage_options: fsspec options for a model at a URL; secrets, so in no text, and not part of what it is.
     """
 
     model: str
@@ -66,6 +67,7 @@ class EncoderSettings:
     precision: Precision = "fp32"
     n_threads: int = 1
     preprocess: Preprocess | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 def fingerprint(identity: dict[str, Any], files: Iterable[Path] = ()) -> str:

@@ -10,7 +10,13 @@ from typing import Any
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import hub
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
-from spark_imgdedup.models.torch_encoder import TorchEncoder, TorchParts, prepare_torch, require_library
+from spark_imgdedup.models.torch_encoder import (
+    TorchEncoder,
+    TorchParts,
+    prepare_torch,
+    refuse_preprocess,
+    require_library,
+)
 
 LOCAL_DIR = "local-dir:"
 CONFIG_NAME = "open_clip_config.json"
@@ -28,6 +34,7 @@ def load_clip(settings: EncoderSettings) -> TorchEncoder:
         DeviceError: the device is not there.
     """
     prepare_torch(settings)
+    refuse_preprocess(settings)
     open_clip = require_library("open_clip", settings.model)
     name = settings.model.removeprefix("open_clip:")
     if name.startswith(LOCAL_DIR):

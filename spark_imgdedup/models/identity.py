@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import fingerprint
+from spark_imgdedup.models.model_file import is_url, stamp_of_url
 from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_FILE
 from spark_imgdedup.models.plugins import DOTTED_PATH, import_class
 from spark_imgdedup.models.scorers import OPEN_NSFW, open_nsfw_file
+from spark_imgdedup.models.torchscript_encoder import PREFIX as TORCHSCRIPT
 
 # Other files of such a folder come and go: locks, caches, logs.
 WEIGHTS = {".bin", ".ckpt", ".npz", ".onnx", ".pt", ".pth", ".safetensors"}
 
 
-def encoder_identity(spec: str, model_dir: str | None) -> str | None:
+def encoder_identity(spec: str, model_dir: str | None, storage_options: Mapping[str, Any] | None = None) -> str | None:
     """What tells an encoder from another one of the same spec: its weights, and for a class of your own its code.
 
-    None where nothing of it is on this machine. Cost: reads at most 64 MiB of a file, and loads no weights.
+    None where nothing of it can be had on this machine. Cost: reads at most 64 MiB of a file, asks a store for the size
+    and time of one at a URL, and loads no weights.
     """
+    if spec.startswith(TORCHSCRIPT) and is_url(url := spec.removeprefix(TORCHSCRIPT)):
+        return stamp_of_url(url, storage_options)
     if spec == LITE0:
         with resources.as_file(LITE0_FILE) as path:  # in a zip it is no file
             return fingerprint({}, [path])
@@ -34,7 +41,7 @@ def encoder_identity(spec: str, model_dir: str | None) -> str | None:
 
 def _named_file(spec: str) -> Path | None:
     """The file or folder that a spec names."""
-    for prefix in ("onnx:", "open_clip:local-dir:"):
+    for prefix in ("onnx:", TORCHSCRIPT, "open_clip:local-dir:"):
         if spec.startswith(prefix):
             return Path(spec.removeprefix(prefix)).expanduser()
     path = spec.partition("@")[2]

@@ -18,10 +18,17 @@ FORMS = (
     "open_clip:local-dir:<path>",
     "timm:<name>[@<checkpoint>]",
     "onnx:<path>",
+    "torchscript:<path>",
     "<package.module>:<Class>",
 )
-EXAMPLES = (LITE0, "open_clip:ViT-L-14-quickgelu/openai", "timm:resnet50.a1_in1k", "onnx:model.onnx")
-PREFIXES = ("open_clip", "timm", "onnx")
+EXAMPLES = (
+    LITE0,
+    "open_clip:ViT-L-14-quickgelu/openai",
+    "timm:resnet50.a1_in1k",
+    "onnx:model.onnx",
+    "torchscript:model.pt",
+)
+PREFIXES = ("open_clip", "timm", "onnx", "torchscript")
 
 # The largest cosine distance at which 95 % of the pairs are right. Source: benchmarks/recommend_eps.py.
 RECOMMENDED_EPS = {LITE0: 0.22}
@@ -34,8 +41,8 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
     """Build the encoder that settings.model names.
 
     Specs: efficientnet-lite0 (comes with the package), open_clip:<arch>/<pretrained>, open_clip:local-dir:<path>,
-    timm:<name>[@<checkpoint>], onnx:<path>, and <package.module>:<Class> for one of your own, which is called with the
-    settings and must be an Encoder.
+    timm:<name>[@<checkpoint>], onnx:<path>, torchscript:<path or URL>, and <package.module>:<Class> for one of your
+    own, which is called with the settings and must be an Encoder.
 
     Raises:
         ModelError: the spec is unknown, a library or weights are missing, or the weights do not fit.
@@ -49,6 +56,10 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
         from spark_imgdedup.models.onnx_encoder import load_onnx
 
         return load_onnx(settings)
+    if kind == "torchscript":
+        from spark_imgdedup.models.torchscript_encoder import load_torchscript
+
+        return load_torchscript(settings)
     if kind == "open_clip":
         from spark_imgdedup.models.clip_encoder import load_clip
 
@@ -129,8 +140,10 @@ def _unknown(spec: str) -> ModelError:
         guess = f" Did you mean '{prefix[0]}:{name}'?"
     elif close:
         guess = f" Did you mean '{close[0]}'?"
-    elif "/" in spec and ":" not in spec:
-        guess = f" Did you mean 'open_clip:{spec}'?"
     elif spec.endswith(".onnx"):
         guess = f" Did you mean 'onnx:{spec}'?"
+    elif spec.endswith(".pt"):
+        guess = f" Did you mean 'torchscript:{spec}'?"
+    elif "/" in spec and ":" not in spec:
+        guess = f" Did you mean 'open_clip:{spec}'?"
     return ModelError(f"There is no encoder '{spec}'.{guess} An encoder is one of {', '.join(FORMS)}.")

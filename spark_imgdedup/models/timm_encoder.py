@@ -12,6 +12,7 @@ from spark_imgdedup.models.torch_encoder import (
     TorchEncoder,
     TorchParts,
     prepare_torch,
+    refuse_preprocess,
     require_library,
     torch_dtype,
 )
@@ -28,6 +29,7 @@ def load_timm(settings: EncoderSettings) -> TorchEncoder:
         DeviceError: the device is not there.
     """
     prepare_torch(settings)
+    refuse_preprocess(settings)
     timm = require_library("timm", settings.model)
     name, _, checkpoint = settings.model.removeprefix("timm:").partition("@")
     model = _create(timm, settings.model, name)

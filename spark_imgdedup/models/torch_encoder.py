@@ -22,8 +22,8 @@ class TorchParts:
     """A model ready to run.
 
     Attributes:
-        forward: (B, 3, H, W) tensor -> (B, dim) tensor.
-        transform: RGB picture -> (3, H, W) float32 tensor.
+        forward: (B, …) tensor -> (B, dim) tensor, for what transform makes.
+        transform: RGB picture -> (3, H, W) float32 tensor or array; for a TorchScript file what preprocess says.
         dim: Length of an embedding.
         crops: Whether transform enlarges the shortest side and takes the centre.
         fingerprint: See Encoder.
@@ -44,34 +44,39 @@ class TorchEncoder:
         self._settings, self._parts = settings, parts
 
     def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
-        """One RGB picture as (3, H, W) float32, by the transform that the model was evaluated with."""
-        return np.asarray(self._parts.transform(limit_aspect(image) if self._parts.crops else image).numpy())
+        """One RGB picture as the model's input, by the transform that the model was evaluated with."""
+        return np.asarray(self._parts.transform(limit_aspect(image) if self._parts.crops else image))
 
     def encode(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """(B, 3, H, W) float32 -> (B, dim) float32, computed in the precision of the settings."""
+        """(B, …) preprocessed pictures -> (B, dim) float32, computed in the precision of the settings."""
         if not len(batch):
             return np.empty((0, self.dim), np.float32)
         import torch
 
         with torch.inference_mode():
-            images = torch.from_numpy(np.ascontiguousarray(batch))
-            images = images.to(self._settings.device, torch_dtype(self._settings), non_blocking=True)
-            return np.asarray(self._parts.forward(images).float().cpu().numpy())
+            return np.asarray(self._parts.forward(on_device(batch, self._settings)).float().cpu().numpy())
+
+
+def on_device(batch: np.ndarray[Any, Any], settings: EncoderSettings) -> Any:
+    """Pictures as a tensor on the device: floats in the settings' precision, bytes as they are."""
+    import torch
+
+    images = torch.from_numpy(np.ascontiguousarray(batch))
+    dtype = torch_dtype(settings) if images.is_floating_point() else images.dtype
+    return images.to(settings.device, dtype, non_blocking=True)
 
 
 def prepare_torch(settings: EncoderSettings) -> None:
     """Hold torch to the task's threads, and check the device.
 
     Raises:
-        ModelError: torch is not installed, or preprocess was set although these models bring their own.
+        ModelError: torch is not installed.
         DeviceError: a CUDA device was asked for, and this torch has none.
     """
     try:
         import torch
     except ImportError as error:
         raise ModelError(f"'{settings.model}' needs torch: pip install 'spark-imgdedup[clip]'.") from error
-    if settings.preprocess is not None:
-        raise ModelError(f"'{settings.model}' knows its own preprocessing: remove embed.preprocess.")
     torch.set_num_threads(max(1, settings.n_threads))
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise DeviceError(
@@ -80,6 +85,16 @@ def prepare_torch(settings: EncoderSettings) -> None:
         )
     if settings.device == "cpu" and settings.precision == "fp16":
         log.warning("precision fp16 is slow on a CPU: use fp32 or bf16, or a GPU")
+
+
+def refuse_preprocess(settings: EncoderSettings) -> None:
+    """For models that bring a transform of their own.
+
+    Raises:
+        ModelError: preprocess was set.
+    """
+    if settings.preprocess is not None:
+        raise ModelError(f"'{settings.model}' knows its own preprocessing: remove embed.preprocess.")
 
 
 def torch_dtype(settings: EncoderSettings) -> Any:

@@ -54,7 +54,7 @@ def models_of(step: str, config: Config) -> dict[str, str]:
     """
     sources, found = STEP[step].sources, dict[str, str | None]()
     if "encoder" in sources:
-        found[config.embed.model] = encoder_identity(config.embed.model, config.embed.model_dir)
+        found[config.embed.model] = encoder_identity(config.embed.model, config.embed.model_dir, config.storage_options)
     if "pixel_scorers" in sources:
         found |= {spec: pixel_scorer_identity(spec) for spec in config.embed.pixel_scorers}
     if "filters" in sources:

@@ -192,6 +192,7 @@ def _embed(records: Iterable[ImageRecord], config: Config, *, with_model: bool) 
                 precision=config.embed.precision,
                 n_threads=cores,
                 preprocess=config.embed.preprocess,
+                storage_options=config.storage_options,
             )
         )
         scorers = tuple(cached_pixel_scorer(spec, cores, device) for spec in config.embed.pixel_scorers)

@@ -64,7 +64,9 @@ def test_the_packaged_encoder_is_known_by_its_weights():
     assert len(encoder_identity(LITE0, None)) == 16
 
 
-@pytest.mark.parametrize("form", ["onnx:{}/w.onnx", "open_clip:local-dir:{}", "timm:resnet50@{}/w.onnx"])
+@pytest.mark.parametrize(
+    "form", ["onnx:{}/w.onnx", "torchscript:{}/w.onnx", "open_clip:local-dir:{}", "timm:resnet50@{}/w.onnx"]
+)
 def test_weights_that_a_spec_names_count_by_what_is_in_them(tmp_path, form):
     spec = form.format(tmp_path)
     (tmp_path / "w.onnx").write_bytes(b"1")
@@ -75,6 +77,17 @@ def test_weights_that_a_spec_names_count_by_what_is_in_them(tmp_path, form):
 
     assert two != one
     assert encoder_identity(spec, None) == one
+
+
+def test_a_file_at_a_url_counts_by_its_size_and_time_and_is_not_read(tmp_path):
+    path = tmp_path / "w.pt"
+    spec = f"torchscript:file://{path}"
+    assert encoder_identity(spec, None) is None
+    path.write_bytes(b"1")
+    one = encoder_identity(spec, None)
+    path.write_bytes(b"22")
+
+    assert encoder_identity(spec, None) != one
 
 
 def test_the_weights_of_a_model_dir_count_and_other_files_there_do_not(tmp_path):

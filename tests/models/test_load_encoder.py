@@ -85,6 +85,7 @@ def test_an_encoder_of_ones_own_that_cannot_serve_says_why(spec, message):
         ("openclip:ViT-B-32/openai", "Did you mean 'open_clip:ViT-B-32/openai'"),
         ("ViT-B-32/openai", "Did you mean 'open_clip:ViT-B-32/openai'"),
         ("some/folder/sscd.onnx", "Did you mean "),
+        ("some/folder/sscd.torchscript.pt", "Did you mean 'torchscript:some/"),
         ("Timm:resnet18", "Did you mean 'timm:resnet18'"),
         ("no.such.module:Thing", "An encoder is one of"),
     ],
