@@ -31,9 +31,10 @@ PARAMETERS = """
     kmeans_executor pairwise_executor num_duplicates ImageWriterStage output_dir images_per_tar deterministic_name
     removal_parquets_dir duplicate_id_field num_workers_per_node ImageBatch ImageAestheticFilterStage score_threshold
     ImageNSFWFilterStage weights_path ClipWriterStage KMeansStage PairwiseStage IdentifyDuplicatesStage image_id
+    pairwise_compute_dtype kmeans_embedding_output_dtype compute_dtype embedding_output_dtype
     embedding cosine_dist_to_cent l2_dist_to_cent max_id cosine_sim_score id aesthetic_score nsfw_score
 """
-ROWS = [f"W{number}" for number in range(1, 23)] + [f"T{number}" for number in (*range(1, 8), *range(13, 24))]
+ROWS = [f"W{number}" for number in range(1, 23)] + [f"T{number}" for number in (*range(1, 8), *range(13, 25))]
 
 
 def tables():
