@@ -9,8 +9,10 @@ pixels, more bytes, colour before grey, id; a row goes when a kept row before it
 
 from __future__ import annotations
 
+import argparse
 import itertools
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from spark_imgdedup.report.truth import SEVERITY
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN_DETAIL = 10  # of 100
-PLAIN_STEP = 6  # of 255, the largest mean difference of equal plain pictures' reductions
-# What is tried. -1: no pair by a hash alone.
-COSINES = (0.70, 0.72, 0.74, 0.76, 0.78, 0.80, 0.82, 0.84, 0.86)
-SMALL = (-1, 0, 1, 2, 3, 4, 5, 6, 8, 10)
-LARGE = (0, 6, 8, 10, 12, 14, 16, 18, 20)
-LOW = (0.45, 0.50, 0.55, 0.60, 0.65, 0.70)
+PLAIN_STEP = 10  # of 255; reductions of copies differ by 6 at most, those of others by 15 at least
+# What is tried; bits are of 64, and four times as many of 256.
+COSINES = (0.72, 0.74, 0.76, 0.78, 0.80, 0.82, 0.84)
+SMALL = (2, 4, 6, 8)
+LARGE = (8, 10, 12, 14, 16, 18, 20)
+LOW = (0.50, 0.55, 0.60, 0.65, 0.70)
+NEVER = 2.0  # a cosine that no pair has
 Matrix = NDArray[Any]
 
 
@@ -38,9 +41,20 @@ class Setting:
     """One choice of what makes a pair."""
 
     cosine: float
-    small: int
-    large: int
-    low: float
+    small: int = -1  # no pair by a hash alone
+    large: int = -1
+    low: float = NEVER
+
+
+CHOSEN = Setting(0.78, 4, 12, 0.60)
+TOLD = {  # what the table of the README has
+    "vectors alone, eps 0.22": Setting(0.78),
+    "hashes alone, radius 4": Setting(NEVER, 4),
+    "hashes alone, radius 10": Setting(NEVER, 10),
+    "eps 0.22 or radius 4": Setting(0.78, 4),
+    "eps 0.22 or radius 10": Setting(0.78, 10),
+    "chosen": CHOSEN,
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,11 @@ class Pairs:
         return near
 
 
-def measured(folder: Path, kind: str, *, most_bits: int) -> Pairs:
+def measured(folder: Path, kind: str, *, most_bits: int, by_content: bool = False) -> Pairs:
     """The pairs of a corpus by one kind of evidence (see evidence.BITS), which is kept beside its truth."""
     rows, data = _evidence(Corpus(folder))
     grey = np.ptp(data["pixels"].reshape(len(rows), -1, 3).astype(int), axis=2).max(axis=1) <= 8
-    size = [int(row["width"]) * int(row["height"]) for row in rows]
+    size = data["content"].prod(axis=1) if by_content else data["size"].prod(axis=1)
     bytes_, ids = [int(row["bytes"]) for row in rows], [row["image_id"] for row in rows]
     order = sorted(range(len(rows)), key=lambda at: (-size[at], -bytes_[at], grey[at], ids[at]))
     data, rows = {name: values[order] for name, values in data.items()}, [rows[at] for at in order]
@@ -85,7 +99,7 @@ def _settle_plain(data: Arrays, cosines: Matrix, bits: Matrix) -> None:
     """Plain pictures: a cosine of 1 where the pixels are equal, and nothing else."""
     plain = data["detail"] < PLAIN_DETAIL
     places = np.flatnonzero(plain)
-    pixels = data["pixels"][places].astype(np.float32)
+    pixels = np.hstack([data["pixels"][places], data["fine"][places]]).astype(np.int16)
     cosines[plain | plain[:, None]], bits[plain | plain[:, None]] = -1, 999
     for place, one in zip(places, pixels, strict=True):
         cosines[place, places] = np.where(np.abs(pixels - one).max(axis=1) <= PLAIN_STEP, 1, -1)
@@ -119,7 +133,7 @@ def scored(pairs: Pairs, gone: Matrix) -> dict[str, float]:
     recall = np.minimum(lost, copies).sum() / copies.sum()
     precision = 1 - wrong / max(int(gone.sum()), 1)
     return {
-        "f1": round(2 * recall * precision / (recall + precision), 4),
+        "f1": round(float(2 * recall * precision / (recall + precision)), 4),
         "recall": round(float(recall), 4),
         "precision": round(precision, 4),
         "singles_lost": int((wiped & (members == 1)).sum()),
@@ -127,14 +141,57 @@ def scored(pairs: Pairs, gone: Matrix) -> dict[str, float]:
     }
 
 
-def by_transform(pairs: Pairs, gone: Matrix) -> dict[str, float]:
-    """Share of the copies of each edit that went."""
-    names = np.array(pairs.transforms)
-    return {name: round(float(gone[names == name].mean()), 3) for name in SEVERITY if (names == name).any()}
+def found_by_edit(pairs: Pairs, gone: Matrix) -> dict[str, float]:
+    """Share of the copies of each edit that were found: all but the kept member that was changed least are misses."""
+    severity = np.array([SEVERITY.index(name) for name in pairs.transforms])
+    kept = np.flatnonzero(~gone)
+    kept = kept[np.lexsort((severity[kept], pairs.groups[kept]))]
+    again = np.append(False, pairs.groups[kept][1:] == pairs.groups[kept][:-1])
+    missed, planted = (np.bincount(of, minlength=len(SEVERITY)) for of in (severity[kept[again]], severity))
+    return {name: round(1 - missed[at] / planted[at], 3) for at, name in enumerate(SEVERITY) if at}
 
 
-def settings() -> list[Setting]:
-    """All that are tried."""
-    alone = [Setting(cosine, -1, 0, 2.0) for cosine in COSINES] + [Setting(2.0, small, 0, 2.0) for small in SMALL[1:]]
+def settings(scale: int) -> list[Setting]:
+    """All that are tried, with `scale` times as many bits."""
     mixed = itertools.product(COSINES, SMALL, LARGE, LOW)
-    return alone + [Setting(*each) for each in mixed if each[2] > each[1] and each[3] < each[0]]
+    return [
+        Setting(cosine, scale * small, scale * large, low)
+        for cosine, small, large, low in mixed
+        if large > small and low < cosine
+    ]
+
+
+def tried(folders: list[Path], kind: str) -> dict[str, Any]:
+    """For each corpus its best setting, with what that gives on the other; and the best of the worse of both."""
+    scale = 4 if kind == "256" else 1
+    grid, results = settings(scale), []
+    for folder in folders:
+        pairs = measured(folder, kind, most_bits=scale * max(LARGE))
+        results.append([scored(pairs, greedy(pairs, pairs.near(setting))) for setting in grid])
+    f1 = np.array([[result["f1"] for result in column] for column in results])
+    best = {f"best on {folder.name}": int(row.argmax()) for folder, row in zip(folders, f1, strict=True)}
+    best["best of the worse"] = int(f1.min(axis=0).argmax())
+    return {
+        name: asdict(grid[at]) | {folder.name: column[at] for folder, column in zip(folders, results, strict=True)}
+        for name, at in best.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", type=Path, nargs=2, required=True)
+    given = parser.parse_args()
+    result: dict[str, Any] = {kind: tried(given.corpora, kind) for kind in BITS}
+    for folder in given.corpora:
+        for kind in ("64", "whole"):
+            pairs = measured(folder, kind, most_bits=max(LARGE))
+            told = {name: scored(pairs, greedy(pairs, pairs.near(setting))) for name, setting in TOLD.items()}
+            result[f"{folder.name}, {kind}"] = told
+            result[f"{folder.name}, {kind}, by edit"] = found_by_edit(pairs, greedy(pairs, pairs.near(CHOSEN)))
+    print(json.dumps(result, indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "defaults.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -86,6 +86,11 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.resize((16, 16), Image.Resampling.BOX)).reshape(-1)
 
 
+def fine_pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """A 48 x 48 grey reduction of the whole picture, flat: enough to tell pages by one line of text."""
+    return np.asarray(image.convert("L").resize((48, 48), Image.Resampling.BOX)).reshape(-1)
+
+
 def vectors(pictures: Iterable[Image.Image]) -> NDArray[np.float16]:
     """(N, 1280) rows of unit length."""
     encoder, parts = load_encoder(EncoderSettings("efficientnet-lite0")), []
@@ -113,7 +118,9 @@ def evidence(pictures: list[Image.Image], *, mirrored: bool) -> Arrays:
         "whole64_mirror": np.stack([other for _, other in whole]),
         "detail": np.array([detail(picture) for picture in trimmed]),
         "pixels": np.stack([pixels_of(picture) for picture in pictures]),
+        "fine": np.stack([fine_pixels_of(picture) for picture in pictures]),
         "size": np.array([picture.size for picture in pictures]),
+        "content": np.array([cut.size for cut in trimmed]),
         "was_trimmed": np.array([a is not b for a, b in zip(trimmed, pictures, strict=True)]),
         "vector": vectors(trimmed),
     }

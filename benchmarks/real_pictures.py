@@ -4,8 +4,8 @@
 
 Reads image files, also those inside zip and pk3 archives. A family is a folder and a file name without its digits:
 frames of an animation, sizes of an icon and variants of a texture are one family, of which the first is taken. Maps for
-shading (normals, gloss, ...), sheets of moving figures and doxygen's graphs are left out. A photograph of at least 1,024 pixels a side is kept
-whole, reduced, and in tiles of 512 pixels that do not overlap.
+shading (normals, gloss, ...), sheets of moving figures and doxygen's graphs are left out. A photograph of at least
+1,024 pixels a side is kept whole, reduced, and in tiles of 512 pixels that do not overlap.
 
 POOL/pictures.csv: number, package, path, family, piece ("tiled" for a photograph that tiles were cut from, "tile", or
 empty), width, height, sha256 of the pixels.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import hashlib
 import io
 import os
@@ -64,8 +65,13 @@ class File:
         outer, _, member = self.path.partition("!")
         if not member:
             return Path(self.root, outer).read_bytes()
-        with zipfile.ZipFile(Path(self.root, outer)) as archive:
-            return archive.read(member)
+        return _archive(str(Path(self.root, outer))).read(member)
+
+
+@functools.cache
+def _archive(path: str) -> zipfile.ZipFile:
+    """Open for the life of the process: the directory of one has 20,000 members."""
+    return zipfile.ZipFile(path)
 
 
 def files(root: Path) -> Iterator[File]:
