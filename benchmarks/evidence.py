@@ -28,6 +28,7 @@ CHUNK = 400  # pictures of one task
 BORDER_TOLERANCE = 20  # of 255, how far a border's pixels may lie from their median
 BORDER_SHARE = 0.98  # of a row's pixels that must be so near
 LEAST_LEFT = 0.25  # of a side
+LEAST_DETAIL_LEFT = 15  # of 100
 MOST_SHRINK = 3  # borders inside borders
 EDGE = 12  # of 255, the least range of greys in a cell that has an edge
 Arrays = dict[str, NDArray[Any]]
@@ -39,7 +40,10 @@ BITS = {  # which arrays hold a hash and that of the mirror image
 
 
 def trim(image: Image.Image) -> Image.Image:
-    """The picture without borders of one colour; as it is where less than a quarter of a side would stay."""
+    """The picture without borders of one colour; whole where less than a quarter of a side or little detail would stay.
+
+    A flag of stripes would lose all but one of them.
+    """
     pixels = np.asarray(image)
     for _ in range(MOST_SHRINK):
         top, bottom = _border(pixels), _border(pixels[::-1])
@@ -51,7 +55,8 @@ def trim(image: Image.Image) -> Image.Image:
     height, width = pixels.shape[:2]
     if (width, height) == image.size or height < LEAST_LEFT * image.height or width < LEAST_LEFT * image.width:
         return image
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    cut = Image.fromarray(np.ascontiguousarray(pixels))
+    return cut if detail(cut) >= LEAST_DETAIL_LEFT else image
 
 
 def _border(rows: NDArray[np.uint8]) -> int:

@@ -40,8 +40,9 @@ ARCHIVES = (".zip", ".pk3", ".pak3")
 SHADING = re.compile(
     r"(normal|norm|nrm|_nm|_n|_ddn|_local|spec|_s|gloss|bump|height|_h|_ao|rough|metal|mask|alpha|glow|_luma|_pants|_shirt|lightmap|graph|lm_\d+)$"
 )
-# Ambient occlusion, masks of a player's colour, and sheets of a figure's movements, of which a package has thousands.
-SHEETS = re.compile(r"/ao/|_pc(_\d+)?\.png$|/workers/|/critters/|/ships/")
+# Ambient occlusion, masks of a player's colour, sheets of a figure's movements and diagrams of classes: a package has
+# thousands of them.
+SHEETS = re.compile(r"/ao/|/(class|struct)\w+\.png$|_pc(_\d+)?\.png$|/workers/|/critters/|/ships/")
 COLUMNS = ("number", "package", "path", "family", "piece", "width", "height", "sha256")
 SEED = 11
 
