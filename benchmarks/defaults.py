@@ -26,6 +26,7 @@ from spark_imgdedup.report.truth import SEVERITY
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN_DETAIL = 10  # of 100
+CLEAR_BITS = 24  # of 64, below which a hash says nothing
 PLAIN_STEP = 10  # of 255; reductions of copies differ by 6 at most, those of others by 15 at least
 # What is tried; bits are of 64, and four times as many of 256.
 COSINES = (0.72, 0.74, 0.76, 0.78, 0.80, 0.82, 0.84)
@@ -96,7 +97,9 @@ def measured(folder: Path, kind: str, *, most_bits: int, by_content: bool = Fals
 
 
 def _settle_plain(data: Arrays, cosines: Matrix, bits: Matrix) -> None:
-    """Plain pictures: a cosine of 1 where the pixels are equal, and nothing else."""
+    """No hash where it is not clear; of plain pictures a cosine of 1 where the pixels are equal, and nothing else."""
+    unclear = data["clear"] < CLEAR_BITS
+    bits[unclear | unclear[:, None]] = 999
     plain = data["detail"] < PLAIN_DETAIL
     places = np.flatnonzero(plain)
     pixels = np.hstack([data["pixels"][places], data["fine"][places]]).astype(np.int16)

@@ -30,6 +30,7 @@ BORDER_SHARE = 0.98  # of a row's pixels that must be so near
 LEAST_LEFT = 0.25  # of a side
 LEAST_DETAIL_LEFT = 15  # of 100
 MOST_SHRINK = 3  # borders inside borders
+CLEAR = 100  # distance of a coefficient from the median of its 64; noise of JPEG stays below
 EDGE = 12  # of 255, the least range of greys in a cell that has an edge
 Arrays = dict[str, NDArray[Any]]
 BITS = {  # which arrays hold a hash and that of the mirror image
@@ -70,8 +71,18 @@ def _border(rows: NDArray[np.uint8]) -> int:
 
 def phashes(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """imagehash.phash of side * side bits, as it is and of the mirror image."""
-    grey = np.asarray(image.convert("L").resize((4 * side, 4 * side), Image.Resampling.LANCZOS), np.float64)
+    grey = _grey(image, side)
     return _phash(grey, side), _phash(grey[:, ::-1], side)
+
+
+def clear_bits(image: Image.Image) -> int:
+    """How many of the 64 bits of a hash are not a matter of noise: stripes and grids have 8, pictures nearly all."""
+    low = dctn(_grey(image, 8))[:8, :8]
+    return int((np.abs(low - np.median(low)) > CLEAR).sum())
+
+
+def _grey(image: Image.Image, side: int) -> NDArray[np.float64]:
+    return np.asarray(image.convert("L").resize((4 * side, 4 * side), Image.Resampling.LANCZOS), np.float64)
 
 
 def _phash(grey: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
@@ -121,6 +132,7 @@ def evidence(pictures: list[Image.Image], *, mirrored: bool) -> Arrays:
         "hash256_mirror": np.stack([other for _, other in both256]),
         "whole64": np.stack([own for own, _ in whole]),
         "whole64_mirror": np.stack([other for _, other in whole]),
+        "clear": np.array([clear_bits(picture) for picture in trimmed]),
         "detail": np.array([detail(picture) for picture in trimmed]),
         "pixels": np.stack([pixels_of(picture) for picture in pictures]),
         "fine": np.stack([fine_pixels_of(picture) for picture in pictures]),

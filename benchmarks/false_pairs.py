@@ -30,6 +30,7 @@ from spark_imgdedup.kernels.hashes import hamming_distances
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN_DETAIL = 10  # of 100
+CLEAR_BITS = 24  # of 64, below which a hash says nothing: stripes, grids
 SAME_BITS, SAME_COSINE, SAME_PIXELS = 10, 0.80, 0.90  # of 64; of vectors; correlation of 16 x 16 pixels
 RADII = range(0, 13, 2)  # two hashes of 32 ones each differ in an even number of bits
 COSINES = (0.70, 0.72, 0.74, 0.76, 0.78, 0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.92, 0.95, 0.98)
@@ -68,7 +69,7 @@ def pictures(pools: list[Path]) -> tuple[list[dict[str, str]], Arrays]:
         numbers = found["number"] if "number" in found.files else np.arange(len(found["vector"]))
         wanted = [at for at, number in enumerate(numbers) if _wanted(described[int(number)])]
         rows += [described[int(numbers[at])] for at in wanted]
-        names = ("vector", "detail", "pixels", *BITS["64"], *BITS["256"])
+        names = ("vector", "detail", "clear", "pixels", *BITS["64"], *BITS["256"])
         parts.append({name: found[name][wanted] for name in names})
     return rows, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -161,6 +162,7 @@ def main() -> None:
     plain, package = data["detail"] < PLAIN_DETAIL, np.array([row["package"] for row in rows])
     full = kept.only(~(plain[kept.first] | plain[kept.second]))
     unrelated = full.only(package[full.first] != package[full.second])
+    clear = (data["clear"][unrelated.first] >= CLEAR_BITS) & (data["clear"][unrelated.second] >= CLEAR_BITS)
     members = np.flatnonzero(~dropped & ~plain)
     result = {
         "packages": sorted(set(package.tolist())),
@@ -168,6 +170,8 @@ def main() -> None:
         "tiles": sum(row["piece"] == "tile" for row in rows),
         "taken for copies and dropped": int(dropped.sum()),
         "plain": int((plain & ~dropped).sum()),
+        "unclear hashes": int((data["clear"][members] < CLEAR_BITS).sum()),
+        "different packages, clear hashes": curve(unrelated.only(clear), members),
         "different packages": curve(unrelated, members),
         "all": curve(full, members),
         "all, plain ones too": curve(kept, np.flatnonzero(~dropped)),
@@ -175,7 +179,10 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "false_pairs.json").write_text(json.dumps(result, indent=1) + "\n")
     for setting, sizes in result["different packages"].items():
-        print(f"  {setting}: {sizes}, of one package too {result['all'][setting]['at 10^6']:.3g}")
+        clear_only = result["different packages, clear hashes"][setting]["at 10^6"]
+        print(
+            f"  {setting}: {sizes}, clear {clear_only:.3g}, of one package too {result['all'][setting]['at 10^6']:.3g}"
+        )
 
 
 if __name__ == "__main__":
