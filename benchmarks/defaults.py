@@ -55,6 +55,10 @@ TOLD = {  # what the table of the README has
     "eps 0.22 or radius 4": Setting(0.78, 4),
     "eps 0.22 or radius 10": Setting(0.78, 10),
     "chosen": CHOSEN,
+    "chosen, eps 0.16": Setting(0.84, 4, 12, 0.60),
+    "chosen, eps 0.1": Setting(0.90, 4, 12, 0.60),
+    "chosen, eps 0.05": Setting(0.95, 4, 12, 0.60),
+    "chosen, hashes only": Setting(NEVER, 4, 12, 0.60),
 }
 
 

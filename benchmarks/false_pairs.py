@@ -145,6 +145,32 @@ def curve(pairs: Near, members: Matrix) -> dict[str, dict[str, float]]:
     return found
 
 
+def removed(pairs: Near, clear: Matrix, members: Matrix) -> dict[str, dict[str, int]]:
+    """How many pictures go by the greedy rule, in the order of the pools, by some settings at each size."""
+    by_hash = clear & ((pairs.either <= 4) | (pairs.either <= 12) & (pairs.cosine >= 0.60))
+    taken = {f"cosine >= {cosine:.2f}": pairs.cosine >= cosine for cosine in (0.78, 0.84, 0.90, 0.95)}
+    taken |= {"hash <= 4": clear & (pairs.either <= 4), "hash <= 4, or <= 12 and cosine >= 0.60": by_hash}
+    taken |= {f"these hashes, or {name}": by_hash | mask for name, mask in taken.items() if name.startswith("cosine")}
+    taken["hash <= 10"] = clear & (pairs.either <= 10)
+    chance, found = np.random.default_rng(SEED), {}
+    for size in [*(size for size in SIZES if size < len(members)), len(members)]:
+        drawn = np.zeros(members.max() + 1, bool)
+        drawn[chance.choice(members, size, replace=False)] = True
+        here = drawn[pairs.first] & drawn[pairs.second]
+        found[str(size)] = {name: _greedy(pairs.only(here & mask), len(drawn)) for name, mask in taken.items()}
+    return found
+
+
+def _greedy(pairs: Near, rows: int) -> int:
+    order = np.argsort(pairs.first, kind="stable")
+    first, second = pairs.first[order], pairs.second[order]
+    gone, ends = np.zeros(rows, bool), np.searchsorted(first, np.arange(rows + 1))
+    for row in np.unique(first):
+        if not gone[row]:
+            gone[second[ends[row] : ends[row + 1]]] = True
+    return int(gone.sum())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pools", type=Path, nargs="+", required=True)
@@ -171,6 +197,7 @@ def main() -> None:
         "taken for copies and dropped": int(dropped.sum()),
         "plain": int((plain & ~dropped).sum()),
         "unclear hashes": int((data["clear"][members] < CLEAR_BITS).sum()),
+        "removed, different packages": removed(unrelated, clear, members),
         "different packages, clear hashes": curve(unrelated.only(clear), members),
         "different packages": curve(unrelated, members),
         "all": curve(full, members),
