@@ -130,6 +130,40 @@ def test_a_flag_of_three_bands_stays(turn):
     assert trim_borders(flag if turn is None else flag.transpose(turn))[1] is None
 
 
+def test_a_flag_of_many_bands_is_not_cut_to_one_of_them():
+    flag = Image.new("RGB", (300, 200), "red")
+    for place, colour in enumerate(("blue", "yellow", "green")):
+        flag.paste(colour, (0, 50 * place + 50, 300, 50 * place + 100))
+
+    assert trim_borders(flag) == (flag, None)
+
+
+@pytest.mark.parametrize("quality", [92, 30])
+def test_a_dark_picture_keeps_its_edges_in_black_bars(quality):
+    night = photo().point(lambda level: 12 + level // 3)
+
+    found = trim_borders(jpeg(bordered(night, 40, 40, 40, 40), quality))[1]
+
+    assert found == pytest.approx((40, 40, 40, 40), abs=2)
+
+
+def test_writing_on_a_dim_texture_does_not_make_its_edges_borders():
+    dim = Image.fromarray(np.random.default_rng(0).integers(20, 48, (256, 256, 3), dtype=np.uint8))
+    written = dim.copy()
+    ImageDraw.Draw(written).text((30, 40), "CO\nPY", fill="yellow", font_size=80)
+
+    assert (trim_borders(dim)[1], trim_borders(written)[1]) == (None, None)
+
+
+@pytest.mark.parametrize("quality", [92, 30])
+def test_colour_that_jpeg_smears_into_a_thin_border_does_not_hide_it(quality):
+    red = ImageOps.colorize(photo(256, 256).convert("L"), "darkred", "orange")
+
+    found = trim_borders(jpeg(bordered(red, 15, 15, 15, 15), quality))[1]
+
+    assert found == pytest.approx((15, 15, 15, 15), abs=2)
+
+
 def test_a_picture_without_borders_is_the_very_one_that_was_given():
     image = photo()
 
