@@ -31,6 +31,8 @@ SHARP, EDGE_LINES = 0.6, 4
 # The least share of a side that stays: where the border has no sharp edge, a page with little on it would be cut to
 # that; where it has one, a ruled line. A film of 16:9 in an upright screen of 9:16 keeps 0.32.
 LEAST_SHARE, LEAST_SHARP_SHARE = 0.5, 0.25
+# Detail of less than any page: a line of text has about 0.02.
+NEXT_TO_NOTHING = 0.005
 # Borders inside of borders: a framed picture that was letterboxed, and the blurred line between the two.
 MOST_ROUNDS = 4
 # Borders are looked for in a picture whose longer side is at least that, and less than twice that.
@@ -66,8 +68,8 @@ def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
     """The picture without its uniform borders, and what was cut from it; itself and None where it has none.
 
     A border is cut where it ends in a sharp straight edge, or where the opposite side has one of the same colour and at
-    least LEAST_SHARE of each side remains. A picture stays as it is where less than PLAIN_DETAIL would be left of more:
-    of a flag of bands one, or a part of one.
+    least LEAST_SHARE of each side remains. A picture stays as it is where nothing would be left of it, or less than
+    PLAIN_DETAIL between borders of several colours: of a flag one of its bands.
 
     Args:
         image: Mode RGB.
@@ -86,9 +88,18 @@ def trim_borders(image: Image.Image) -> tuple[Image.Image, Borders | None]:
         return image, None
     box = (left * factor, top * factor, min(right * factor, image.width), min(bottom * factor, image.height))
     trimmed = image.crop(box)
-    if (left_over := detail(trimmed)) < PLAIN_DETAIL and left_over < detail(image):
-        return image, None
-    return trimmed, Borders(box[0], box[1], image.width - box[2], image.height - box[3])
+    found = Borders(box[0], box[1], image.width - box[2], image.height - box[3])
+    return (image, None) if _is_one_of_its_bands(trimmed, image, found) else (trimmed, found)
+
+
+def _is_one_of_its_bands(trimmed: Image.Image, image: Image.Image, borders: Borders) -> bool:
+    """Whether nothing would be left, or little between borders of several colours; not a page in bars of one colour."""
+    left_over = detail(trimmed)
+    if left_over >= PLAIN_DETAIL or left_over >= detail(image):
+        return False
+    colours = [_flat_colour(image, side) for side, depth in enumerate(borders) if depth]
+    known = np.array([colour for colour in colours if colour is not None], np.int16).reshape(-1, 3)
+    return left_over < NEXT_TO_NOTHING or (len(known) > 1 and int(np.ptp(known, axis=0).max()) > SAME_COLOUR)
 
 
 def _one_round(image: Image.Image, ringing: int) -> Borders:

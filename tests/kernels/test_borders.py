@@ -97,6 +97,13 @@ def test_a_page_with_a_ruled_line_stays():
     assert trim_borders(page)[1] is None
 
 
+def test_a_page_with_a_line_of_text_is_cut_out_of_bars_so_that_it_still_counts_as_plain():
+    page = Image.new("RGB", (300, 300), "white")
+    ImageDraw.Draw(page).text((20, 60), "This page is intentionally left blank", fill="black")
+
+    assert trim_borders(bordered(page, 0, 60, 0, 60))[1] == (0, 60, 0, 60)
+
+
 def test_a_border_around_a_border_is_cut_too():
     once = trim_borders(product())[0]
 
