@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_imgdedup.kernels.arrays import PADDING, Array, Products, is_on_host, multiply, namespace, slices, to_host
+from spark_imgdedup.kernels.links import Linker, Links
 from spark_imgdedup.kernels.plan import checked_starts, diagonal, leaf_rows, runs_of_blocks, tile_shape
 from spark_imgdedup.kernels.tiles import BestMatches
 from spark_imgdedup.kernels.vectors import UnitRows, first_occurrences
@@ -57,7 +58,11 @@ def max_similarity_to_earlier(embeddings: Array | UnitRows, *, batch_size: int =
 
 
 def best_earlier(
-    rows: UnitRows, starts: NDArray[np.int64] | None = None, *, batch_size: int = 1024
+    rows: UnitRows,
+    starts: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 1024,
+    links: Links | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """`max_similarity_to_earlier` of one or many groups of rows at once.
 
@@ -65,6 +70,7 @@ def best_earlier(
         rows: (N, D) rows; groups are consecutive, each in rank order.
         starts: (N,) the first row of each row's group. Default: all rows are one group.
         batch_size: Queries per matrix product. Changes memory and speed only.
+        links: Of `rows`; told of the pairs within each group.
 
     Returns:
         scores: (N,) float64 on the host; 0 for the first row of a group.
@@ -83,26 +89,31 @@ def best_earlier(
     first = _copies(rows, starts)
     distinct = np.flatnonzero(first == own)  # in rank order still
     if n - len(distinct) < _COPIES_WORTH_GATHERING * n:
-        return _best_earlier(rows, starts, batch_size)
+        return _best_earlier(rows, starts, batch_size, None if links is None else Linker(links, own, own))
     kept_starts = np.searchsorted(distinct, starts[distinct])  # a group's first row repeats nothing
-    scores, indices = np.zeros(n), own
-    found_scores, found = _best_earlier(rows[namespace(rows.vectors).asarray(distinct)], kept_starts, batch_size)
+    scores, indices = np.zeros(n), own.copy()
+    linker = None if links is None else Linker(links, distinct, distinct)
+    gathered = rows[namespace(rows.vectors).asarray(distinct)]
+    found_scores, found = _best_earlier(gathered, kept_starts, batch_size, linker)
     scores[distinct], indices[distinct] = found_scores, distinct[found]
     # A copy reaches 1 with its first occurrence, or with the still earlier row which that one rounds to 1 with.
-    copies = np.flatnonzero(first != np.arange(n))
+    copies = np.flatnonzero(first != own)
     original = first[copies]
+    if links is not None:
+        links.trees.add(copies, original)
     indices[copies] = np.where(scores[original] == 1.0, indices[original], original)
     scores[copies] = 1.0
     return scores, indices
 
 
-def best_across(
+def best_across(  # noqa: PLR0913  # two sides of two each
     a: UnitRows,
     b: UnitRows,
     a_ranks: NDArray[np.int64],
     b_ranks: NDArray[np.int64],
     *,
     batch_size: int = 1024,
+    links: Links | None = None,
 ) -> Across:
     """For each row of two disjoint sets, the best of the rows of the other set that rank before it.
 
@@ -115,6 +126,7 @@ def best_across(
         a_ranks: (N_a,) places in one order of both sets: ascending, and none that b_ranks has too.
         b_ranks: (N_b,) the same for b.
         batch_size: Rows of a per matrix product. Changes memory and speed only.
+        links: Of a and b; told of every pair.
 
     Raises:
         ValueError: ranks do not ascend, are shared, or are not one for each row; D differs; batch_size is below 1.
@@ -124,8 +136,10 @@ def best_across(
     _require_batch_size(batch_size)
     _require_ranks(a, b, a_ranks, b_ranks)
     zeros_a, zeros_b = np.zeros(len(a), dtype=np.int64), np.zeros(len(b), dtype=np.int64)
-    of_a = BestMatches(a, b, zeros_a, np.searchsorted(b_ranks, a_ranks).astype(np.int64))
-    of_b = BestMatches(b, a, zeros_b, np.searchsorted(a_ranks, b_ranks).astype(np.int64))
+    nodes_a, nodes_b = np.arange(len(a)), np.arange(len(a), len(a) + len(b))
+    linkers = (None, None) if links is None else (Linker(links, nodes_a, nodes_b), Linker(links, nodes_b, nodes_a))
+    of_a = BestMatches(a, b, zeros_a, np.searchsorted(b_ranks, a_ranks).astype(np.int64), linkers[0])
+    of_b = BestMatches(b, a, zeros_b, np.searchsorted(a_ranks, b_ranks).astype(np.int64), linkers[1])
     xp = namespace(a.proposals)
     shape = tile_shape(len(a), len(b), batch_size)
     with Products.of(a.proposals, *shape) as products:
@@ -146,10 +160,10 @@ def best_across(
 
 
 def _best_earlier(
-    rows: UnitRows, starts: NDArray[np.int64], batch_size: int
+    rows: UnitRows, starts: NDArray[np.int64], batch_size: int, linker: Linker | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     own = np.arange(len(rows), dtype=np.int64)
-    best = BestMatches(rows, rows, starts, own)
+    best = BestMatches(rows, rows, starts, own, linker)
     leaf = leaf_rows(batch_size, on_host=is_on_host(rows.vectors))
     with Products.of(rows.proposals, *tile_shape(len(rows), len(rows), batch_size)) as products:
         for blocks in runs_of_blocks(starts, leaf, batch_size):

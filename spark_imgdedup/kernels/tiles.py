@@ -21,6 +21,7 @@ from spark_imgdedup.kernels.cosines import (
     rounded_pair_cosines,
     wide_unit_rows,
 )
+from spark_imgdedup.kernels.links import Linker
 from spark_imgdedup.kernels.vectors import DECIMALS, UnitRows
 
 # Above this share of a tile, one float64 product of it is cheaper than gathering its pairs (measured at D = 768).
@@ -42,6 +43,7 @@ class BestMatches:
     targets: UnitRows
     first: NDArray[np.int64]  # (N,) the first target that each query may be matched with; ascending
     stop: NDArray[np.int64]  # (N,) the one after its last; ascending
+    linker: Linker | None = None  # told of each tile too
     scores: NDArray[np.float64] = field(init=False)  # (N,) rounded to 6 decimals; -inf before the first match
     indices: NDArray[np.int64] = field(init=False)  # (N,) the target that reaches it; -1 before the first match
     _ceiling: Array = field(init=False)  # (N,) float32: highest product met, +inf once a score of 1 is found
@@ -68,6 +70,8 @@ class BestMatches:
         else:
             mask_outside(products, self.first[rows] - base, self.stop[rows] - base)
         column, top, second = two_best(products)
+        if self.linker is not None:
+            self.linker.offer(products, (column, top, second), rows, base)
         reach = self._reach(rows, top)
         contested = xp.nonzero(second >= reach)[0]
         if contested.shape[0]:
@@ -81,6 +85,8 @@ class BestMatches:
         """As `offer`, of a tile (R, B) whose columns are the queries and whose rows are targets from `base` on."""
         xp = namespace(products)
         mask_staircase(products.T, self.stop[columns] - base)
+        if self.linker is not None:
+            self.linker.offer_columns(products, columns, base)
         near = products >= self._reach(columns, xp.max(products, axis=0))[None, :]
         n_targets, n_queries = products.shape
         if int(xp.count_nonzero(near)) > _DENSE_SHARE * n_targets * n_queries + n_queries:
