@@ -30,7 +30,7 @@ def run_workflow(input_dir: str, out: str) -> None:
         work_dir=f"{out}/work",
         embed={"model": "efficientnet-lite0", "batch_size": 32},
         cluster={"n_clusters": "auto"},
-        pairwise={"which_to_keep": "hard"},
+        pairwise={"which_to_keep": "best"},  # more pixels, more bytes, colour before grey
         identify={"eps": "auto"},  # the encoder's preset; lower is stricter
         output={"path": f"{out}/deduplicated"},
     )
@@ -64,7 +64,7 @@ def inspect_duplicates(config: Config, review: str) -> None:
     print(f"Unique images marked for removal: {len(set(ids))}")
     print(f"Sample removed image IDs: {ids[:10]}")
     for row in duplicates[:3]:
-        print(f"  {row['image_id']} repeats {row['max_id']}, cosine {row['cosine_sim_score']:.6f}")
+        print(f"  {row['image_id']} goes for {row['kept_id']}, cosine {row['cosine_sim_score']:.6f}")
 
     if Path(review).exists():
         print(f"{review} is there already; remove it to draw a sample anew")

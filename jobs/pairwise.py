@@ -1,7 +1,7 @@
 """Find the better-ranked image that each image resembles most.
 
 reads   <work_dir>/clusters, <work_dir>/blocks
-writes  <work_dir>/similarities
+writes  <work_dir>/similarities, <work_dir>/links
 
     spark-submit jobs/pairwise.py --config conf/local.yaml --set pairwise.which_to_keep=easy
 """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spark_imgdedup.stages.pairwise import score_pairs
     from spark_imgdedup.stages.read import read_images
     from spark_imgdedup.stages.remove import remove_images
+    from spark_imgdedup.stages.selection import select_in_clusters
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "remove_images",
     "run",
     "score_pairs",
+    "select_in_clusters",
 ]
 
 _HOME = {
@@ -48,6 +50,7 @@ _HOME = {
     "score_pairs": "stages.pairwise",
     "read_images": "stages.read",
     "remove_images": "stages.remove",
+    "select_in_clusters": "stages.selection",
 }
 
 

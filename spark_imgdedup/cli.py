@@ -31,7 +31,10 @@ Overrides = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Run a step again although its settings and inputs are unchanged")]
 
 # eps levels that `eps` prints unless told otherwise.
-EPS_LEVELS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+EPS_LEVELS = (
+    *(0.0, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1),
+    *(0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.24, 0.26, 0.28, 0.3, 0.35, 0.4),
+)
 
 
 @app.command()
@@ -104,26 +107,21 @@ def eps(
     config: ConfigFile = None,
     set_: Overrides = None,
     levels: Annotated[
-        str | None, typer.Option(help="Comma-separated eps values; by default a dozen from 0 to 0.4, and your own")
+        str | None, typer.Option(help="Comma-separated eps values; by default some twenty from 0 on, and your own")
     ] = None,
     pairs: Annotated[int, typer.Option(min=0, help="Pairs to show of those that are new at each eps")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON")] = False,
 ) -> None:
-    """Print what each eps would remove, how the scores are spread, and sampled pairs; needs similarities."""
-    from spark_imgdedup.report.eps_table import own_level, print_survey, survey_as_json
+    """Print what each eps would remove by the rule of the run, the spread of the scores, and pairs; needs pairwise."""
+    from spark_imgdedup.report.eps_table import own_level, print_survey, survey_as_json, survey_run
     from spark_imgdedup.runs.tables import Tables
-    from spark_imgdedup.stages.thresholds import survey_scores
 
     numbers = _parse_levels(levels)
     loaded = load_config(config, set_ or ())
     tables = Tables(None, loaded)
-    similarities = tables.read("similarities")
+    tables.read("similarities")
     marks = own_level(tables, loaded)
-    if levels is None:
-        numbers = [*numbers, *marks]
-    if loaded.detect.prepass:
-        log.warning("eps: what detect.prepass finds goes at any eps and is not counted here")
-    survey = survey_scores(similarities, numbers, loaded, n_pairs=pairs)
+    survey = survey_run(tables, loaded, numbers, [] if levels else list(marks), n_pairs=pairs)
     if as_json:
         typer.echo(survey_as_json(survey, marks))
     else:

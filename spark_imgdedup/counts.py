@@ -117,18 +117,41 @@ class PairwiseCounts(StepCounts):
 
 
 @dataclass(frozen=True)
+class GroupCounts(StepCounts):
+    """Images that may count as one with another, and the groups that these are in."""
+
+    rows: int
+    groups: int
+    largest: int  # rows of the largest
+    eps: float = 0.0  # that of the search whose links they are made of
+
+    def in_words(self, seconds: float) -> str:
+        """The counts in a line, with what they took."""
+        return f"{self.rows:,} rows in {self.groups:,} groups, the largest {self.largest:,}, in {seconds:.1f} s"
+
+
+@dataclass(frozen=True)
 class IdentifyCounts(StepCounts):
     """Duplicates, by the search that found them; eps is None where hashes alone decide."""
 
     eps: float | None
     duplicates: int
     found_by: Mapping[str, int] = field(default_factory=dict)
+    rule: str = "semdedup"
+    uncovered: int = 0  # duplicates that name an image which goes itself
+    groups: int = 0  # images that stay for others
+    wiped_out: int = 0  # of these, such as go themselves
+    both_stay: int = 0  # images that must stay, and repeat another one that must
+    measured_for: int | None = None  # for so many images that eps is right with the encoder
 
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
         by = ", ".join(f"{n:,} by {name}" for name, n in self.found_by.items())
         at = "" if self.eps is None else f" at eps {self.eps}"
-        return f"{self.duplicates:,} duplicates{at}{f' ({by})' if len(self.found_by) > 1 else ''}, in {seconds:.1f} s"
+        found = f"{self.duplicates:,} duplicates by {self.rule}{at}{f' ({by})' if len(self.found_by) > 1 else ''}"
+        kept = f"uncovered removals {self.uncovered:,}, groups wiped out {self.wiped_out:,} of {self.groups:,}"
+        both = f", {self.both_stay:,} that must stay repeat one another" if self.both_stay else ""
+        return f"{found}, {kept}{both}, in {seconds:.1f} s"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.selection import select_in_clusters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -200,4 +201,6 @@ class DuplicateFinder(_Stage, Transformer):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         config = resolve_eps(self.config)
-        return identify_duplicates(score_pairs(dataset, config), config)
+        if config.identify.rule == "semdedup":
+            return identify_duplicates(score_pairs(dataset, config), config)
+        return select_in_clusters(dataset, config)

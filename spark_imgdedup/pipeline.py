@@ -34,6 +34,7 @@ from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.deletion import delete_rows, table_index
 from spark_imgdedup.runs.engine import Work, run_step
 from spark_imgdedup.runs.findings import find_duplicates
+from spark_imgdedup.runs.groups import Stored
 from spark_imgdedup.runs.object_stores import require_reachable
 from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps, searched_eps
 from spark_imgdedup.runs.sources import (
@@ -44,7 +45,7 @@ from spark_imgdedup.runs.sources import (
     searched_images,
 )
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
-from spark_imgdedup.runs.vectors import PROBES, open_blocks, searched_vectors, store_blocks
+from spark_imgdedup.runs.vectors import LINKS, PROBES, open_blocks, searched_vectors, store_blocks
 from spark_imgdedup.runs.written import trace_input
 from spark_imgdedup.stages.blocks import read_clusters
 from spark_imgdedup.stages.centroids import fit_source, measure
@@ -52,7 +53,7 @@ from spark_imgdedup.stages.detect import group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.preference import preference
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from spark_imgdedup.stages.score import check_filters, filters_of, score_images
-from spark_imgdedup.stages.search import search_blocks
+from spark_imgdedup.stages.search import Folders, search_blocks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -90,7 +91,7 @@ def detect(tables: Tables, config: Config) -> DetectCounts:
         copies = group_exact(images, order=preference(config, with_distances=False))
         found = replace(found, copies=tables.write("copies", copies).count())
     if "phash" in config.detect.hashes:
-        bits, radius = config.detect.phash_bits, config.detect.phash_radius
+        bits, radius = config.detect.phash_bits, config.detect.searched_radius
         near = near_hashes(images, n_bits=bits, radius=radius)
         recall = search_recall(n_bits=bits, radius=radius)
         found = replace(found, near_hashes=tables.write("near_hashes", near).count(), **recall)
@@ -111,17 +112,20 @@ def cluster(tables: Tables, config: Config) -> ClusterCounts:
 def pairwise(tables: Tables, config: Config) -> PairwiseCounts:
     """Find the better-ranked image that each image resembles most."""
     blocks, sample = open_blocks(tables, config)
-    search = search_blocks(blocks, sample, searched_eps(config), tables.path(PROBES))
+    storage.delete(tables.path(LINKS), config.storage_options)
+    folders = Folders(probes=tables.path(PROBES), links=tables.path(LINKS))
+    search = search_blocks(blocks, sample, searched_eps(config), folders)
     n_rows = tables.write("similarities", search.similarities).count()
     storage.delete(tables.path(PROBES), config.storage_options)
     return counting.count_search(search, n_rows)
 
 
 def identify(tables: Tables, config: Config) -> IdentifyCounts:
-    """Call an image a duplicate when it resembles a better-ranked one closely enough."""
-    config, found = find_duplicates(tables, config)
-    duplicates = tables.write("duplicates", found)
-    return counting.count_duplicates(duplicates, config)
+    """Name the images that repeat another one, and for each of them one that stays."""
+    found = find_duplicates(tables, config)
+    duplicates = tables.write("duplicates", found.duplicates)
+    Stored(tables).forget()
+    return counting.count_duplicates(duplicates, found)
 
 
 def remove(tables: Tables, config: Config) -> RemoveCounts:

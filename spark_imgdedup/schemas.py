@@ -17,7 +17,7 @@ IMAGES = "image_id string, shard string, key string, image binary, rejected_beca
 SAMPLE = "image_id string, shard string, key string"
 # What decoding adds to an image, and what the model adds to that. The last three are null unless they are needed.
 _DECODED = (
-    "width int, height int, image_format string, image_bytes bigint, trimmed array<int>, detail double, "
+    "width int, height int, pixels bigint, image_format string, image_bytes bigint, trimmed array<int>, detail double, "
     "is_grey boolean, plain_pixels binary, sha256 string, pixel_sha256 string, phash binary, phash_views binary"
 )
 HASHED = f"{_DECODED}, rejected_because string, error string"
@@ -30,7 +30,10 @@ CLUSTERS = "{id}, cluster_id int, embedding {embedding}, cosine_dist_to_cent dou
 # The table of it: vectors are in blocks.
 THIN_CLUSTERS = "{id}, cluster_id int, cosine_dist_to_cent double, rejected_because string"
 SIMILARITIES = "{id}, cluster_id int, max_id {id_type}, cosine_sim_score double, cosine_dist_to_cent double"
-DUPLICATES = "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int, found_by string"
+DUPLICATES = (
+    "{id}, max_id {id_type}, cosine_sim_score double, cluster_id int, found_by string, "
+    "kept_id {id_type}, hamming int, rule string, group_id {id_type}"
+)
 COPIES = "image_id string, max_id string, group_size bigint"
 NEAR_HASHES = "phash_a binary, phash_b binary, hamming int"
 # One row per sample that leaves the dataset.

@@ -73,7 +73,7 @@ def test_config_prints_every_default_as_yaml():
     _, out, _ = call("config")
 
     assert yaml.safe_load(out)["remove"]["unreadable"] == "keep"
-    assert yaml.safe_load(out)["identify"] == {"eps": "auto", "target_keep_fraction": None, "rule": "semdedup"}
+    assert yaml.safe_load(out)["identify"] == {"eps": "auto", "target_keep_fraction": None, "rule": "greedy"}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_eps_prints_what_each_level_would_remove(own_embeddings, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert call("run", *own_embeddings, "--set", "identify.eps=null")[0] == 0
 
-    code, out, _ = call("eps", *own_embeddings, "--levels", "0,0.01,0.9")
+    code, out, _ = call("eps", *own_embeddings, "--levels", "0,0.01,0.1,0.9")
 
     assert code == 0
     table = [line.split() for line in out.splitlines()]
@@ -175,7 +175,7 @@ def test_eps_prints_what_each_level_would_remove(own_embeddings, monkeypatch):
     assert [row[:4] for row in table[3:6]] == [
         ["0.000", "1.000000", "1", "20.00%"],
         ["0.010", "0.990000", "2", "40.00%"],
-        ["0.900", "0.100000", "2", "40.00%"],
+        ["0.100", "0.900000", "2", "40.00%"],  # 0.9 is beyond the search
     ]
     assert table[4][-1] == "identify.eps"  # 0.01 is what `identify` would take
 
@@ -195,7 +195,7 @@ def test_a_run_prints_its_summary_and_a_step_alone_does_not(own_embeddings):
     again, summary, _ = call("report", *own_embeddings)
 
     assert (code, alone, again) == (0, 0, 0)
-    assert "duplicates   2 (40.0%) at eps 0.01" in out
+    assert "duplicates   2 (40.0%) by greedy at eps 0.01" in out
     assert nothing == ""
     assert summary == out
 

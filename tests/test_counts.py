@@ -37,8 +37,15 @@ from spark_imgdedup.counts import (
             PairwiseCounts(rows=9, comparisons=36, recall={"value": None}),
             "9 rows compared (home) by 36 comparisons, in 2.0 s",
         ),
-        (IdentifyCounts(0.1, 3, {"embedding": 3}), "3 duplicates at eps 0.1, in 2.0 s"),
-        (IdentifyCounts(None, 3, {"exact": 1, "phash": 2}), "3 duplicates (1 by exact, 2 by phash), in 2.0 s"),
+        (
+            IdentifyCounts(0.1, 3, {"embedding": 3}, uncovered=1, groups=2),
+            "3 duplicates by semdedup at eps 0.1, uncovered removals 1, groups wiped out 0 of 2, in 2.0 s",
+        ),
+        (
+            IdentifyCounts(None, 3, {"exact": 1, "phash": 2}, rule="greedy", groups=1, both_stay=4),
+            "3 duplicates by greedy (1 by exact, 2 by phash), uncovered removals 0, groups wiped out 0 of 1, "
+            "4 that must stay repeat one another, in 2.0 s",
+        ),
         (ScoreCounts(9, {"aesthetic": 2, "nsfw": 1}), "9 rows scored in 2.0 s: aesthetic 2, nsfw 1"),
         (ScoreCounts(9), "9 rows scored in 2.0 s: none rejected"),
         (DetectCounts(9, copies=4), "4 exact copies among 9 images in 2.0 s"),

@@ -91,7 +91,8 @@ def test_a_schema_that_is_not_there_is_found(spark, dataset):
 @pytest.mark.parametrize(
     ("settings", "needed"),
     [
-        ({}, {"onnxruntime"}),
+        ({}, {"onnxruntime", "imagehash"}),
+        ({"detect": {"prepass": []}}, {"onnxruntime"}),
         ({"embed": {"model": "open_clip:a/b"}}, {"torch", "open_clip"}),
         ({"embed": {"model": "timm:a"}}, {"torch", "timm"}),
         ({"embed": {"model": "onnx:a"}}, {"onnxruntime"}),
@@ -114,7 +115,7 @@ def test_a_library_is_needed_where_the_settings_use_it(settings, needed):
 def test_what_is_missing_costs_the_exit_code_only_where_it_is_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagehash", None)  # as if it were not installed
 
-    code, out = call("--no-spark", "--json")
+    code, out = call("--no-spark", "--json", "--set", "detect.prepass=[]")
     imagehash = {check["name"]: check for check in json.loads(out)["checks"]}["imagehash"]
     assert (code, json.loads(out)["is_ok"]) == (0, True)
     assert (imagehash["is_ok"], imagehash["is_needed"], imagehash["found"]) == (False, False, "not installed here")

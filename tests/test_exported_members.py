@@ -40,4 +40,5 @@ def test_every_public_function_of_a_dataframe_takes_one_first():
         "read_images": "SparkSession",
         "remove_images": "DataFrame",
         "score_pairs": "DataFrame",
+        "select_in_clusters": "DataFrame",
     }

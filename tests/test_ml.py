@@ -14,6 +14,7 @@ from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
+from spark_imgdedup.stages.selection import select_in_clusters
 from tests.tars import jpeg
 
 pytestmark = pytest.mark.connect
@@ -77,7 +78,9 @@ def test_each_class_gives_the_rows_of_its_function(ml, images):
     assert clusters.schema == assign_clusters(embeddings, centroids, CONFIG).schema
 
     found = ml.DuplicateFinder(SETTINGS).transform(clusters)
-    assert rows(found) == rows(identify_duplicates(score_pairs(clusters, CONFIG), CONFIG))
+    assert rows(found) == rows(select_in_clusters(clusters, CONFIG))
+    as_semdedup = ml.DuplicateFinder(SETTINGS | {"identify": SETTINGS["identify"] | {"rule": "semdedup"}})
+    assert rows(as_semdedup.transform(clusters)) == rows(identify_duplicates(score_pairs(clusters, CONFIG), CONFIG))
 
 
 def test_a_pipeline_finds_the_copies_and_finds_them_again_after_it_was_saved_and_loaded(ml, images, tmp_path):

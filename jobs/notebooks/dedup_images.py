@@ -25,10 +25,9 @@ from spark_imgdedup import run
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.demo import sample_shards
 from spark_imgdedup.doctor import examine, print_checks
-from spark_imgdedup.report.eps_table import own_level, print_survey
+from spark_imgdedup.report.eps_table import own_level, print_survey, survey_run
 from spark_imgdedup.report.sample import SampleRequest, export_sample
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages.thresholds import survey_scores
 
 # COMMAND ----------
 
@@ -111,7 +110,7 @@ embeddings.groupBy("rejected_because").count().orderBy("rejected_because").show(
 
 run(config, steps=["cluster", "pairwise"])
 levels = (0.01, 0.05, 0.1, 0.2, 0.3)
-survey = survey_scores(tables.read("similarities"), levels, config, n_pairs=2)
+survey = survey_run(tables, config, levels, [], n_pairs=2)
 print_survey(survey, own_level(tables, config), Console())
 
 # COMMAND ----------

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 DISTANCE = "cosine_dist_to_cent"
 # What the tables after embeddings call their own columns; the id column is one more.
-RESERVED = ("cluster_id", "embedding", DISTANCE, "max_id", "cosine_sim_score", "found_by", "rejected_because")
+RESERVED = (
+    *("cluster_id", "embedding", DISTANCE, "max_id", "cosine_sim_score", "found_by", "rejected_because"),
+    *("kept_id", "hamming", "rule", "group_id"),
+)
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -32,6 +35,9 @@ def _misnamed(config: Config) -> Iterator[str]:
 
 def _misranked(config: Config) -> Iterator[str]:
     pairwise, columns = config.pairwise, config.pairwise.metadata_columns
+    if pairwise.keep is not None:
+        yield from _misworded(config)
+        return
     if pairwise.which_to_keep != "metadata":
         if columns:
             yield (
@@ -58,6 +64,18 @@ def _misranked(config: Config) -> Iterator[str]:
             f"pairwise.metadata_columns: {DISTANCE} is not known with detect.method {config.detect.method}, which has "
             "no clusters. Leave it out, or set detect.method to embedding."
         )
+
+
+def _misworded(config: Config) -> Iterator[str]:
+    pairwise = config.pairwise
+    if pairwise.which_to_keep != "metadata" or pairwise.metadata_columns:
+        yield (
+            f"pairwise.keep: '{pairwise.keep}' stands in place of which_to_keep ({pairwise.which_to_keep}) and "
+            "metadata_columns. Give one of them."
+        )
+    names = [name for name, _ in pairwise.keys]
+    if len(set(names)) < len(names):
+        yield f"pairwise.keep: '{pairwise.keep}' names a column twice. Name each once."
 
 
 def _unreachable(config: Config) -> Iterator[str]:

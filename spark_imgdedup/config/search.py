@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from spark_imgdedup.config.keep import BEST, RankedBy, parse_keep
 from spark_imgdedup.config.values import Columns, Count, Eps, Location, Section, Seed, Share, refuse_bool
 
 
@@ -17,10 +18,11 @@ class DetectConfig(Section):
         description="embedding: cluster and compare; exact: equal bytes or pixels; phash: perceptual hashes within "
         "phash_radius. The last two need no model",
     )
-    prepass: tuple[Literal["exact", "phash"], ...] = Field(
-        default=(),
+    prepass: tuple[Literal["exact", "phash"], ...] | Literal["auto"] = Field(
+        default="auto",
         description="With method embedding. exact: copies collapse before clustering; phash: images whose hashes are "
-        "near each other count as pairs too",
+        "near each other count as pairs too; auto: both with the encoder that comes with the package, exact alone with "
+        "others, none for embeddings of your own",
     )
     phash_bits: Literal[64, 256] = Field(default=64, description="Bits of a perceptual hash")
     phash_views: Literal["none", "mirror", "turns"] = Field(
@@ -29,13 +31,27 @@ class DetectConfig(Section):
         "image; turns: also quarter and half turns and their mirrors; none: the image as it is alone",
     )
     phash_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] = Field(
-        default=3, description="Hashes that differ in at most that many bits are near each other"
+        default=4, description="Hashes that differ in at most that many bits are near each other"
+    )
+    agreeing_radius: Annotated[int, Field(ge=0), BeforeValidator(refuse_bool)] | None = Field(
+        default=12,
+        description="With prepass phash: the same for images whose embeddings agree (agreeing_cosine). Null: none",
+    )
+    agreeing_cosine: Annotated[float, Field(ge=-1, le=1), BeforeValidator(refuse_bool)] = Field(
+        default=0.6, description="Cosine that the embeddings of images within agreeing_radius must have"
     )
 
     @property
     def hashes(self) -> frozenset[str]:
         """The hashes that the images need: exact, phash, both or none."""
-        return frozenset(self.prepass if self.method == "embedding" else (self.method,))
+        prepass = () if self.prepass == "auto" else self.prepass  # Config says what auto stands for
+        return frozenset(prepass if self.method == "embedding" else (self.method,))
+
+    @property
+    def searched_radius(self) -> int:
+        """The largest distance of hashes that may count."""
+        agreeing = self.agreeing_radius if self.method == "embedding" else None
+        return max(self.phash_radius, agreeing or 0)
 
 
 class ClusterConfig(Section):
@@ -72,10 +88,16 @@ class ClusterConfig(Section):
 class PairwiseConfig(Section):
     """How the images of one cluster are ranked and compared."""
 
-    which_to_keep: Literal["hard", "easy", "random", "metadata"] = Field(
-        default="hard",
-        description="hard: the image farthest from its centroid stays; easy: the nearest; random: by a hash; metadata: "
-        "by metadata_columns",
+    which_to_keep: Literal["auto", "best", "hard", "easy", "random", "metadata"] = Field(
+        default="auto",
+        description="best: of images that repeat each other the one with more pixels stays, then with more bytes, then "
+        "in colour; hard: the one farthest from its centroid; easy: the nearest; random: by a hash; metadata: by "
+        "metadata_columns; auto: best for images, hard for embeddings of your own",
+    )
+    keep: str | None = Field(
+        default=None,
+        description="metadata in words: columns, the most important first, each with asc or desc, such as "
+        "'aesthetic_score desc, pixels desc, bytes desc'. They stay with the rows without being named elsewhere",
     )
     distance_metric: Literal["cosine", "l2"] = Field(
         default="cosine",
@@ -120,9 +142,22 @@ class PairwiseConfig(Section):
     )
 
     @property
-    def directions(self) -> tuple[bool, ...]:
-        """Whether each of metadata_columns ascends."""
-        return (self.ascending,) * len(self.metadata_columns) if isinstance(self.ascending, bool) else self.ascending
+    def keys(self) -> tuple[RankedBy, ...]:
+        """The columns to rank by, and whether each ascends; none where `which_to_keep` needs none."""
+        if self.keep is not None:
+            return parse_keep(self.keep)
+        if self.which_to_keep == "best":
+            return BEST
+        one_way = isinstance(self.ascending, bool)
+        ascending = (self.ascending,) * len(self.metadata_columns) if one_way else self.ascending
+        return tuple(zip(self.metadata_columns, ascending, strict=True))  # type: ignore[arg-type]  # mypy cannot narrow
+
+    @field_validator("keep")
+    @classmethod
+    def _readable(cls, keep: str | None) -> str | None:
+        if keep is not None:
+            parse_keep(keep)
+        return keep
 
 
 class IdentifyConfig(Section):
@@ -137,9 +172,11 @@ class IdentifyConfig(Section):
         default=None,
         description="Instead of eps: the share of rows that stays, e.g. 0.7; the eps that keeps it is picked",
     )
-    rule: Literal["semdedup"] = Field(
-        default="semdedup",
-        description="semdedup: a row goes when it resembles any better-ranked row, even one that goes itself",
+    rule: Literal["greedy", "components", "semdedup"] = Field(
+        default="greedy",
+        description="greedy: a row goes when one that stays, and ranks before it, is within eps, so that each row that "
+        "goes has one that stays for it; components: one row stays of all that hang together; semdedup: a row goes "
+        "when it resembles any better-ranked row, even one that goes itself",
     )
 
     @field_validator("target_keep_fraction")

@@ -171,6 +171,11 @@ class RemoveConfig(Section):
         description="Parquet or Delta table(s) of ids to remove. Null: the duplicates of the identify step",
     )
     id_field: str = Field(default="image_id", description="Id column of ids_path")
+    never: Locations | None = Field(
+        default=None,
+        description="Parquet or Delta table(s) of ids that must stay, in a column id_field, e.g. of an evaluation set. "
+        "What repeats one of them goes; two of them that repeat each other are counted, and both stay",
+    )
     match_field: str | None = Field(
         default=None,
         description="Field of the sample's json (or column of the table) that the ids of ids_path are values of; "
@@ -188,3 +193,8 @@ class RemoveConfig(Section):
     def paths(self) -> tuple[str, ...]:
         """The tables of ids, as a tuple whatever their number; none where the duplicates of the run are removed."""
         return (self.ids_path,) if isinstance(self.ids_path, str) else self.ids_path or ()
+
+    @property
+    def never_paths(self) -> tuple[str, ...]:
+        """The tables of ids that must stay."""
+        return (self.never,) if isinstance(self.never, str) else self.never or ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
@@ -12,8 +12,10 @@ from spark_imgdedup.config.catalog import TablesConfig
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
 from spark_imgdedup.config.gpu_profile import GpuProfileConfig
+from spark_imgdedup.config.keep import BEST, RankedBy
 from spark_imgdedup.config.output import OutputConfig
 from spark_imgdedup.config.output import problems as output_problems
+from spark_imgdedup.config.ranking import DISTANCE
 from spark_imgdedup.config.ranking import problems as ranking_problems
 from spark_imgdedup.config.search import (
     ClusterConfig,
@@ -34,6 +36,8 @@ from spark_imgdedup.config.values import HIDDEN, Location, Section, StorageOptio
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.models import Preprocess
 
+# Columns that speak for or against one image being a copy of another, beside its vector.
+EVIDENCE = ("phash", "phash_views", "plain_pixels")
 _SECRET_KEY = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE)  # what Spark itself hides
 
 
@@ -105,6 +109,42 @@ class Config(Section):
         return steps
 
     @model_validator(mode="after")
+    def _defaults_that_depend(self) -> Config:
+        """What `auto` stands for where the settings alone tell."""
+        if self.pairwise.which_to_keep == "auto":
+            by_words = self.pairwise.keep is not None
+            self._fill("pairwise", which_to_keep="metadata" if by_words else "hard" if self.own_embeddings else "best")
+        if self.detect.prepass == "auto":
+            self._fill("detect", prepass=self._prepass())
+        return self
+
+    def _prepass(self) -> tuple[str, ...]:
+        if self.detect.method != "embedding" or self.own_embeddings or "detect" not in self.steps:
+            return ()
+        return ("exact", "phash") if self.embed.model == EmbedConfig().model else ("exact",)
+
+    def _fill(self, section: str, **values: Any) -> None:
+        # Frozen is for others: this is still the making of the settings.
+        filled = getattr(self, section).model_copy(update=values)
+        filled.model_fields_set.difference_update(values)  # not what the user has set
+        object.__setattr__(self, section, filled)
+
+    def fitting(self, columns: Collection[str]) -> Config:
+        """These settings for rows that have these columns, without defaults that need others.
+
+        `best` by default is `hard` where rows say no pixels, and hashes that they lack do not join the search.
+        """
+        config, pairwise, detect = self, self.pairwise, self.detect
+        by_default = pairwise.which_to_keep == "best" and "which_to_keep" not in pairwise.model_fields_set
+        if by_default and not all(name in columns for name, _ in BEST):
+            config = config.model_copy(update={"pairwise": pairwise.model_copy(update={"which_to_keep": "hard"})})
+        if "prepass" not in detect.model_fields_set:
+            needed = {"exact": {"dup_count"}, "phash": set(EVIDENCE)}
+            prepass = tuple(name for name in detect.prepass if needed[name] <= set(columns))
+            config = config.model_copy(update={"detect": detect.model_copy(update={"prepass": prepass})})
+        return config
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> Config:
         if found := [*field_problems(self), *ranking_problems(self), *output_problems(self)]:
             raise ValueError("\n".join(found))
@@ -115,9 +155,7 @@ class Config(Section):
         for name in ("input", "output"):
             section: StorageSection = getattr(self, name)
             if self.storage_options and not section.storage_options:
-                # Frozen is for others: this is still the making of the settings.
-                filled = section.model_copy(update={"storage_options": self.storage_options})
-                object.__setattr__(self, name, filled)
+                self._fill(name, storage_options=self.storage_options)
         return self
 
     @property
@@ -158,10 +196,36 @@ class Config(Section):
         return self.detect.method == "embedding" and "exact" in self.detect.prepass and not self.own_embeddings
 
     @property
+    def ranking(self) -> Literal["hard", "easy", "random", "metadata"]:
+        """How images are ranked; `rank_keys` has the columns of metadata."""
+        which = self.pairwise.which_to_keep
+        if which == "best" or which == "auto" or self.pairwise.keep is not None:
+            return "metadata"
+        return which
+
+    @property
+    def rank_keys(self) -> tuple[RankedBy, ...]:
+        """The columns that `metadata` ranks by, and whether each ascends."""
+        return self.pairwise.keys if self.ranking == "metadata" else ()
+
+    @property
     def kept_columns(self) -> tuple[str, ...]:
         """Columns beside our own that stay with the rows through clusters, similarities and duplicates."""
+        by_name = self.pairwise.which_to_keep == "metadata" and self.pairwise.keep is None  # these are named already
+        ranked = () if by_name else (name for name, _ in self.rank_keys if name not in (DISTANCE, self.id_column))
         ours = ("dup_count",) if self.collapses_copies else ()
-        return tuple(dict.fromkeys((*self.cluster.metadata_columns, *ours)))
+        return tuple(dict.fromkeys((*self.cluster.metadata_columns, *ranked, *ours)))
+
+    @property
+    def searched_columns(self) -> tuple[str, ...]:
+        """`kept_columns`, and what else of an image speaks for or against it being another's copy."""
+        by_hash = self.uses_hashes or self.detect.method == "phash"
+        return (*self.kept_columns, *(EVIDENCE if by_hash else ()))
+
+    @property
+    def uses_hashes(self) -> bool:
+        """True where perceptual hashes join the search by embeddings."""
+        return self.detect.method == "embedding" and "phash" in self.detect.prepass and not self.own_embeddings
 
 
 def parse_config(settings: Mapping[str, Any], source: str = "config") -> Config:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from spark_imgdedup.counts import (
     ClusterCounts,
     DetectCounts,
+    GroupCounts,
     IdentifyCounts,
     ImageCounts,
     PairwiseCounts,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 StepName = Literal["embed", "score", "detect", "cluster", "pairwise", "identify", "remove", "report"]
 # Files that a step reads beside its tables; `runs.fingerprints` says which these are.
-Source = Literal["input", "encoder", "pixel_scorers", "own_embeddings", "filters", "ids"]
+Source = Literal["input", "encoder", "pixel_scorers", "own_embeddings", "filters", "ids", "never"]
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ CLUSTER = Step(
     comes_after=("embed", "detect"),
     built_on=lambda config: (_scored(config) or _images(config)) + _prepass(config),
     sections=("cluster", "table"),
+    also=lambda config: config.searched_columns,
     sources=("own_embeddings",),
     counts=ClusterCounts,
 )
@@ -171,19 +173,33 @@ PAIRWISE = Step(
     "Find the better-ranked image that each image resembles most.",
     reads=("clusters", "blocks"),
     tables=("similarities",),
+    artefacts=("links",),
     comes_after=("cluster",),
     built_on=lambda _: ("cluster",),
     sections=("pairwise", "table", "report"),
     counts=PairwiseCounts,
 )
+GROUPS = Step(
+    "groups",
+    "Bring together what may count as one image, for the rules that look at all pairs.",
+    reads=("blocks", "links", "near_hashes"),
+    artefacts=("groups",),
+    comes_after=("pairwise",),
+    built_on=lambda config: ("pairwise", *_prepass(config)),
+    sections=("detect",),
+    counts=GroupCounts,
+    made_by="identify",
+)
 IDENTIFY = Step(
     "identify",
-    "Call an image a duplicate when it resembles a better-ranked one closely enough.",
-    reads=("similarities", "copies", "near_hashes"),
+    "Name the images that repeat another one, and for each of them one that stays.",
+    reads=("similarities", "groups", "copies", "near_hashes", "remove.never"),
     tables=("duplicates",),
     comes_after=("pairwise", "cluster", "detect"),
     built_on=lambda config: ("pairwise", *_prepass(config)) if config.detect.method == "embedding" else ("detect",),
     sections=("identify", "table", "detect", "pairwise"),
+    also=lambda config: [config.remove.never, config.remove.id_field] if config.remove.never is not None else None,
+    sources=("never",),
     counts=IdentifyCounts,
 )
 REMOVE = Step(
@@ -208,7 +224,7 @@ REPORT = Step(
 )
 
 # In the order of the data.
-STEPS = (EMBED, SCORE, HASHES, DETECT, CLUSTER, PAIRWISE, IDENTIFY, REMOVE, REPORT)
+STEPS = (EMBED, SCORE, HASHES, DETECT, CLUSTER, PAIRWISE, GROUPS, IDENTIFY, REMOVE, REPORT)
 STEP: dict[str, Step] = {step.name: step for step in STEPS}
 RECORDED = tuple(step for step in STEPS if step.counts is not None)
 STEP_NAMES: tuple[StepName, ...] = get_args(StepName)  # those with a command

@@ -24,6 +24,7 @@ from spark_imgdedup.files import storage
 INDEX = "index.parquet"
 _ABOUT = "spark_imgdedup"
 EMBEDDING = "embedding"
+POSITION = "position"
 # Row groups of a file: enough to read few clusters alone, few enough for a footer of some hundred KB.
 MAX_BANDS = 128
 # Bytes of vectors in a file: what a task sorts in memory.
@@ -81,6 +82,11 @@ class BlockIndex:
     def first_rows(self) -> Counts:
         """(M, K + 1) first row of each cluster in each file."""
         return np.concatenate([np.zeros((len(self.names), 1), np.int64), np.cumsum(self.counts, axis=1)], axis=1)
+
+    @cached_property
+    def offsets(self) -> Counts:
+        """(M + 1,) how many rows with a cluster stand in the files before each: with its row, a row's position."""
+        return np.concatenate([[0], np.cumsum(self.counts.sum(axis=1))])
 
     def slices(self, first: int, last: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, int]]:
         """(file, row, rows) of the rows start to stop among those of the clusters first to last, last excluded.
@@ -197,19 +203,40 @@ class BlockReader:
         self._open: dict[int, pq.ParquetFile] = {}
 
     def read(self, places: Iterable[tuple[int, int, int]]) -> list[tuple[pa.Table, NDArray[Any]]]:
-        """For each (file, row, rows) the thin columns and the vectors (rows, D) as stored."""
+        """For each (file, row, rows) the thin columns and the vectors (rows, D) as stored.
+
+        A thin column `position` numbers the rows of all blocks; in copies of rows it is that of the row itself.
+        """
         return [self._read(*place) for place in places]
+
+    def read_thin(self, file: int, row: int, n_rows: int) -> pa.Table:
+        """The thin columns of some rows of a file."""
+        groups, offset = self.index.row_groups(file, row, n_rows)
+        names = [name for name in self._file(file).schema_arrow.names if name != EMBEDDING]
+        table = self._file(file).read_row_groups(groups, columns=names, use_threads=False)
+        return self._placed(table.slice(offset, n_rows).combine_chunks(), file, row)
 
     def bands(self, file: int) -> Iterator[tuple[pa.Table, NDArray[Any]]]:
         """The rows of a file that have a cluster, row group by row group."""
         edges = np.unique(self.index.first_rows[file, self.index.band_edges]).tolist()
         return (self._read(file, start, end - start) for start, end in pairwise(edges))
 
+    def thin(self, file: int, columns: Sequence[str]) -> pa.Table:
+        """These columns of the rows of a file that have a cluster, and their positions."""
+        n_rows = int(self.index.offsets[file + 1] - self.index.offsets[file])
+        return self._placed(self._file(file).read(list(columns), use_threads=False).slice(0, n_rows), file, 0)
+
     def _read(self, file: int, row: int, n_rows: int) -> tuple[pa.Table, NDArray[Any]]:
         groups, offset = self.index.row_groups(file, row, n_rows)
         table = self._file(file).read_row_groups(groups, use_threads=False).slice(offset, n_rows).combine_chunks()
         vectors = to_vectors(table[EMBEDDING].combine_chunks(), self.index.dtype)
-        return table.drop_columns([EMBEDDING]), vectors
+        return self._placed(table.drop_columns([EMBEDDING]), file, row), vectors
+
+    def _placed(self, thin: pa.Table, file: int, row: int) -> pa.Table:
+        if POSITION in thin.column_names:
+            return thin
+        start = int(self.index.offsets[file]) + row
+        return thin.append_column(POSITION, pa.array(np.arange(start, start + len(thin))))
 
     def _file(self, file: int) -> pq.ParquetFile:
         if file not in self._open:

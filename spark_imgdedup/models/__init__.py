@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from spark_imgdedup.models.base import Encoder, EncoderSettings
 from spark_imgdedup.models.preprocess import Preprocess
-from spark_imgdedup.models.registry import cached_encoder, embedding_dim, fetch_model, load_encoder, recommended_eps
+from spark_imgdedup.models.registry import (
+    cached_encoder,
+    embedding_dim,
+    fetch_model,
+    load_encoder,
+    measured_for,
+    recommended_eps,
+)
 
 __all__ = [
     "Encoder",
@@ -14,5 +21,6 @@ __all__ = [
     "embedding_dim",
     "fetch_model",
     "load_encoder",
+    "measured_for",
     "recommended_eps",
 ]

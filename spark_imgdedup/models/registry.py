@@ -33,6 +33,10 @@ PREFIXES = ("open_clip", "timm", "onnx", "torchscript")
 # The largest cosine distance at which 95 % of the pairs are right. Source: benchmarks/recommend_eps.py.
 RECOMMENDED_EPS = {LITE0: 0.22}
 
+# Up to so many distinct pictures fewer than one in twenty goes wrongly at that eps, by greedy with hashes beside it.
+# Wrong pairs grow with the square of the pictures. Source: benchmarks/false_pairs.py, of 18,419; beyond, by that.
+MEASURED_FOR = {LITE0: {0.22: 5_000, 0.16: 20_000, 0.1: 50_000, 0.05: 90_000}}
+
 _cache: dict[EncoderSettings, Encoder] = {}
 _cache_lock = threading.Lock()
 
@@ -85,6 +89,12 @@ def cached_encoder(settings: EncoderSettings) -> Encoder:
 def recommended_eps(spec: str) -> float | None:
     """The measured eps of an encoder, as a cosine distance; None where nobody has measured one."""
     return RECOMMENDED_EPS.get(spec)
+
+
+def measured_for(spec: str, eps: float) -> int | None:
+    """For how many pictures this eps, or a larger one, is right with that encoder; None where nobody measured it."""
+    levels = MEASURED_FOR.get(spec, {})
+    return next((levels[level] for level in sorted(levels) if eps <= level), min(levels.values(), default=None))
 
 
 def embedding_dim(spec: str) -> int | None:

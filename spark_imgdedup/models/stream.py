@@ -15,7 +15,7 @@ import numpy.typing as npt
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.kernels.borders import trim_borders
 from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey, plain_pixels
-from spark_imgdedup.kernels.hashes import VIEWS, perceptual_views
+from spark_imgdedup.kernels.hashes import MIN_CLEAR, VIEWS, clear_coefficients, perceptual_views
 from spark_imgdedup.kernels.images import DecodedImage, ImageError, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 
@@ -53,11 +53,12 @@ class EmbeddedImage:
     error: str | None = None
     width: int | None = None
     height: int | None = None
+    pixels: int | None = None  # width * height: what more of is better
     image_format: str | None = None
     image_bytes: int | None = None
     sha256: str | None = None
     pixel_sha256: str | None = None
-    phash: bytes | None = None
+    phash: bytes | None = None  # None too where it would say nothing
     phash_views: bytes | None = None  # the other orientations' hashes, one after the other
     trimmed: tuple[int, ...] | None = None  # pixels cut: left, top, right, bottom
     detail: float | None = None  # of what is left, 0 to 1
@@ -105,7 +106,7 @@ class PixelWork:
         row.is_grey, row.detail = is_grey(seen), detail(seen)
         if row.detail < PLAIN_DETAIL:
             row.plain_pixels = plain_pixels(whole)
-        if self.phash_bits is not None:
+        if self.phash_bits is not None and clear_coefficients(trimmed) >= MIN_CLEAR:
             turns = VIEWS[self.phash_views]
             row.phash, views = perceptual_views(trimmed, n_bits=self.phash_bits, turns=turns)
             row.phash_views = views if turns else None
@@ -152,6 +153,7 @@ def _prepare(record: ImageRecord, work: PixelWork, max_pixels: int) -> tuple[Emb
         row.rejected_because, row.error = error.reason, str(error)
         return row, None
     row.width, row.height, row.image_format = decoded.width, decoded.height, decoded.format
+    row.pixels = decoded.width * decoded.height
     return row, work.prepare(row, decoded)
 
 

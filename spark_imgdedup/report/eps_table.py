@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,12 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.report.screen import WIDTH, decimal, histogram, plain_table
 from spark_imgdedup.report.spread import bin_of
-from spark_imgdedup.runs.findings import find_duplicates
+from spark_imgdedup.runs.findings import find_duplicates, kept_hashes, prepare_groups
+from spark_imgdedup.runs.groups import linked_eps, open_groups
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages.thresholds import ScoreSurvey
+from spark_imgdedup.stages.sweep import Sweep
+from spark_imgdedup.stages.thresholds import ScoreSurvey, score_histogram, survey_scores
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,51 @@ def own_level(tables: Tables, config: Config) -> dict[float, str]:
     number, setting = resolve_eps(config).identify.eps, "identify.eps"
     if config.identify.target_keep_fraction is not None:
         try:
-            number, setting = find_duplicates(tables, config)[0].identify.eps, "target_keep_fraction"
+            number, setting = find_duplicates(tables, config).config.identify.eps, "target_keep_fraction"
         except ConfigError as error:
             log.warning("%s", error)
     return {number: setting} if isinstance(number, float) else {}
+
+
+def survey_run(
+    tables: Tables, config: Config, levels: Sequence[float], own: Sequence[float], *, n_pairs: int = 0
+) -> ScoreSurvey:
+    """What each level would remove, as `identify` would at that eps: neither the model nor the search runs again.
+
+    Exact copies go at any eps and are not counted. With hashes, what these find is counted at every level.
+
+    Args:
+        tables: Of the run.
+        config: `identify.rule` counts.
+        levels: Values of eps to look at. Under greedy and components those beyond the search are left out.
+        own: More of them, such as the run's own.
+        n_pairs: Pairs to draw for each level.
+
+    Raises:
+        ConfigError: none of the levels can be applied.
+    """
+    similarities = tables.read("similarities")
+    if config.collapses_copies:
+        log.warning("eps: exact copies go at any eps and are not counted here")
+    if config.identify.rule == "semdedup":
+        if config.uses_hashes:
+            log.warning("eps: what perceptual hashes find goes at any eps and is not counted here")
+        return survey_scores(similarities, [*levels, *own], config, n_pairs=n_pairs)
+    most = linked_eps(tables)
+    fit = [level for level in (*levels, *own) if level <= most]
+    if not fit:
+        raise ConfigError(
+            f"eps: the search was made for {most:g}, so no eps above it can be applied; asked for were "
+            f"{', '.join(f'{level:g}' for level in levels)}. Set pairwise.max_eps and run pairwise again."
+        )
+    if len(fit) < len(levels):
+        log.warning("eps: the search was made for %g; for larger ones set pairwise.max_eps and run it again", most)
+    prepare_groups(tables)
+    blocks, groups = open_groups(tables, config)
+    n_rows, bins = score_histogram(similarities, config)
+    n_with_better = sum(each.n_rows for each in bins)
+    found = Sweep(blocks, groups, kept_hashes(tables, config)).survey(fit, n_pairs=n_pairs)
+    return ScoreSurvey(n_rows, n_with_better, found, bins)
 
 
 def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> str:

@@ -44,6 +44,12 @@ class Summary:
     searched_eps: float | None = None
     eps: float | None = None
     duplicates: int | None = None
+    rule: str = ""
+    uncovered: int = 0  # duplicates that name an image which goes itself
+    groups: int = 0  # images that stay for others, and how many of these go
+    wiped_out: int = 0
+    both_stay: int = 0  # that must, and repeat one another
+    measured_for: int | None = None  # for so many images that eps is right
     removed: Mapping[str, int] = field(default_factory=dict)
     ids_unmatched: int = 0
     cut: int = 0
@@ -75,7 +81,18 @@ class Summary:
         if self.duplicates is not None:
             share = f" ({self.duplicates / self.read:.1%})" if self.read else ""
             at = "" if self.eps is None else f" at eps {self.eps}"
-            yield f"duplicates   {self.duplicates:,}{share}{at}"
+            yield f"duplicates   {self.duplicates:,}{share} by {self.rule}{at}"
+            yield (
+                f"uncovered    {self.uncovered:,} of these name an image that goes itself; "
+                f"groups wiped out: {self.wiped_out:,} of {self.groups:,}"
+            )
+        if self.measured_for is not None and (self.clustered or 0) > self.measured_for:
+            yield (
+                f"beware       eps {self.eps} was measured for up to {self.measured_for:,} images: wrong pairs grow "
+                "with the square of their number. Look at pairs, and lower identify.eps (docs/guide-images.md)"
+            )
+        if self.both_stay:
+            yield f"must stay    {self.both_stay:,} images that repeat another one which must stay too"
         found_by = self.breakdowns.get("found_by", {})
         if len(found_by) > 1:
             yield f"found by     {', '.join(f'{name} {n:,}' for name, n in found_by.items())}"
@@ -183,7 +200,17 @@ def summarize(records: Mapping[str, StepRecord]) -> Summary:
         )
     identify = _counts(records, "identify", IdentifyCounts)
     if identify is not None:
-        found = replace(found, eps=identify.eps, duplicates=identify.duplicates)
+        found = replace(
+            found,
+            eps=identify.eps,
+            duplicates=identify.duplicates,
+            rule=identify.rule,
+            uncovered=identify.uncovered,
+            groups=identify.groups,
+            wiped_out=identify.wiped_out,
+            both_stay=identify.both_stay,
+            measured_for=identify.measured_for,
+        )
     remove = _counts(records, "remove", RemoveCounts)
     return found if remove is None else _with_removal(found, remove)
 

@@ -13,7 +13,7 @@ from spark_imgdedup.models.scorers import pixel_scorer_name
 def require_metadata(config: Config, own_columns: Sequence[str] = ()) -> None:
     """Refuse metadata columns that the tables will not have.
 
-    They are those of cluster.metadata_columns, or of pairwise.metadata_columns where hashes alone search.
+    They are those of cluster.metadata_columns and of the ranking.
 
     Args:
         config: Says what the steps make of the input.
@@ -24,7 +24,10 @@ def require_metadata(config: Config, own_columns: Sequence[str] = ()) -> None:
     """
     by_hashes = config.detect.method != "embedding"
     key = "pairwise.metadata_columns" if by_hashes else "cluster.metadata_columns"
-    wanted = config.pairwise.metadata_columns if by_hashes else config.cluster.metadata_columns
+    if config.pairwise.keep is not None:
+        key = "pairwise.keep"
+    ranked = [name for name, _ in config.rank_keys if by_hashes or name in config.kept_columns]
+    wanted = dict.fromkeys((*(() if by_hashes else config.cluster.metadata_columns), *ranked))
     kept = (name for name in own_columns if config.own_embeddings or name != "image")
     known = dict.fromkeys((*kept, *_made_columns(config)))
     if missing := [name for name in wanted if name not in known]:

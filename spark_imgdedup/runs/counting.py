@@ -21,12 +21,14 @@ from spark_imgdedup.counts import (
     ScoreCounts,
 )
 from spark_imgdedup.errors import CountsError, SchemaError
+from spark_imgdedup.models import measured_for
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from spark_imgdedup.runs.findings import Findings
     from spark_imgdedup.stages.blocks import Written
     from spark_imgdedup.stages.search import Search
 
@@ -90,13 +92,35 @@ def count_scored(scored: DataFrame, filters: Sequence[ScoreFilter]) -> ScoreCoun
     )
 
 
-def count_duplicates(duplicates: DataFrame, config: Config) -> IdentifyCounts:
-    """Duplicates, and how many of them which search has found."""
-    rows = duplicates.groupBy("found_by").count().orderBy("found_by").collect()
-    found_by = {row["found_by"]: int(row["count"]) for row in rows}
+def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
+    """Duplicates, how many of them which search has found, and whether what they stand for stays."""
+    from pyspark.sql import functions as F
+
+    config = found.config
+    goes = duplicates.select(F.col(config.id_column).alias("_gone"))
+    rows = (
+        duplicates.join(goes, F.col("max_id") == F.col("_gone"), "left")
+        .groupBy("found_by")
+        .agg(F.count(F.lit(1)).alias("n"), F.count("_gone").alias("uncovered"))
+        .orderBy("found_by")
+        .collect()
+    )
+    kept = duplicates.select("kept_id").distinct().join(goes, F.col("kept_id") == F.col("_gone"), "left")
+    survivors = kept.agg(F.count(F.lit(1)), F.count("_gone")).collect()[0]
+    found_by = {row["found_by"]: int(row["n"]) for row in rows}
     eps = config.identify.eps
     assert eps != "auto"
-    return IdentifyCounts(eps, sum(found_by.values()), found_by)
+    return IdentifyCounts(
+        eps,
+        sum(found_by.values()),
+        found_by,
+        rule=config.identify.rule,
+        uncovered=sum(int(row["uncovered"]) for row in rows),
+        groups=int(survivors[0]),
+        wiped_out=int(survivors[1]),
+        both_stay=found.both_stay,
+        measured_for=None if eps is None or config.own_embeddings else measured_for(config.embed.model, eps),
+    )
 
 
 def count_clusters(blocks: Written) -> ClusterCounts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import STEP, hash_names
-from spark_imgdedup.counts import ImageCounts, PairwiseCounts
+from spark_imgdedup.counts import GroupCounts, ImageCounts, PairwiseCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.runs.fingerprints import fingerprint, has_lost_input, models_of
 from spark_imgdedup.runs.plan import searched_eps
@@ -106,16 +106,29 @@ def has_hashes(step: str, tables: Tables, config: Config) -> bool:
     )
 
 
-def reaches(record: StepRecord, eps: float) -> bool:
-    """True where the search that `pairwise` recorded was made for this eps or a larger one."""
-    found = record.counts
-    return isinstance(found, PairwiseCounts) and (found.for_any_eps or found.eps >= eps)
+def reaches(record: StepRecord, config: Config) -> bool:
+    """True where the search that `pairwise` recorded was made for the eps of the settings or a larger one.
+
+    What hangs together was found for that eps alone, whatever was compared.
+    """
+    found, eps = record.counts, searched_eps(config)
+    for_any = isinstance(found, PairwiseCounts) and found.for_any_eps and config.identify.rule == "semdedup"
+    return isinstance(found, PairwiseCounts) and (for_any or found.eps >= eps)
+
+
+def _has_links_of(groups: StepRecord, search: StepRecord | None) -> bool:
+    """True where groups were made of the links of this very search."""
+    if search is None or not isinstance(groups.counts, GroupCounts) or not isinstance(search.counts, PairwiseCounts):
+        return False
+    return groups.counts.eps == search.counts.eps
 
 
 # What else a step's record must be good for: its name, and whether it is.
 CONDITIONS: dict[str, Callable[[StepRecord, Tables, Config], bool]] = {
     # The steps after it read the hashes too.
     "detect": lambda _, tables, config: any(has_hashes(name, tables, config) for name in ("embed", "hashes")),
-    "pairwise": lambda record, _, config: reaches(record, searched_eps(config)),
+    "pairwise": lambda record, _, config: reaches(record, config),
+    # The fingerprint of a search does not say which eps it was made for.
+    "groups": lambda record, tables, _: _has_links_of(record, tables.record("pairwise")),
     "remove": lambda record, _, config: is_written(record, config),
 }

@@ -104,11 +104,16 @@ def _ids(config: Config) -> Iterable[Stamp]:
     return _table_files(config.remove.paths, config, config.storage_options)
 
 
+def _never(config: Config) -> Iterable[Stamp]:
+    return _table_files(config.remove.never_paths, config, config.storage_options)
+
+
 _STAMPS: dict[Source, Callable[[Config], Iterable[Stamp]]] = {
     "input": _dataset,
     "own_embeddings": _own_embeddings,
     "filters": _filters,
     "ids": _ids,
+    "never": _never,
 }
 # What may be gone while the tables made from it are still good.
 _PATHS: dict[Source, Callable[[Config], Iterable[str]]] = {

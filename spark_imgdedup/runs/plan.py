@@ -39,11 +39,7 @@ def plan_steps(config: Config, steps: Sequence[str] | None = None) -> list[StepN
         raise ConfigError(f"steps: there is no step {', '.join(unknown)}. The steps are {', '.join(STEP_NAMES)}.")
     idle = idle_steps(config)
     if steps:
-        for name in steps:
-            if name in idle and name != "embed":
-                raise ConfigError(f"{name}: {idle[name]}")
-        whole_order = config.steps if set(steps) <= set(config.steps) else STEP_NAMES
-        planned = [name for name in whole_order if name in steps]
+        planned = _asked_for(steps, idle, config)
     else:
         for name in config.steps:
             if name in idle and (name not in ON_REQUEST or "steps" in config.model_fields_set):
@@ -59,6 +55,16 @@ def plan_steps(config: Config, steps: Sequence[str] | None = None) -> list[StepN
     if takes_phash and importlib.util.find_spec("imagehash") is None:
         raise ConfigError("detect: perceptual hashes need imagehash. Run `pip install 'spark-imgdedup[phash]'`.")
     return planned
+
+
+def _asked_for(steps: Sequence[str], idle: Mapping[str, str], config: Config) -> list[StepName]:
+    for name in steps:
+        if name in idle and name != "embed":
+            raise ConfigError(f"{name}: {idle[name]}")
+    whole_order = config.steps if set(steps) <= set(config.steps) else STEP_NAMES
+    # What cluster needs of detect is cheap, and skipped where it is there.
+    also = {"detect"} if "cluster" in steps and config.detect.prepass else set()
+    return [name for name in whole_order if name in {*steps, *also}]
 
 
 def idle_steps(config: Config) -> dict[str, str]:

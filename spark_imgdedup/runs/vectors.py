@@ -9,7 +9,8 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.files.blocks import load_index, save_index
 from spark_imgdedup.files.delta_log import is_delta
-from spark_imgdedup.runs.sources import searched_embeddings
+from spark_imgdedup.runs.current import has_hashes
+from spark_imgdedup.runs.sources import searched_embeddings, searched_images
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.blocks import Blocks, Sample, Written, write_blocks
 from spark_imgdedup.stages.centroids import Population
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
 BLOCKS = "blocks"
 # Rows compared in other clusters than their home: they go once `similarities` is stored.
 PROBES = "probes"
+# Which rows hang together by pairs that the search has found near enough.
+LINKS = "links"
 _SAMPLE = "sample.arrow"
 
 
 def searched_vectors(tables: Tables, config: Config) -> VectorSource:
     """The vectors among which duplicates are searched: straight from their files where these are Parquet."""
     rows = searched_embeddings(tables, config)
+    with_hashes = not config.uses_hashes or has_hashes("embed", tables, config)
+    if not with_hashes:  # `detect` took them in a pass of its own
+        rows = searched_images(tables, config)
     if config.collapses_copies:
         return vector_source(collapse_copies(rows, tables.read("copies")), config)
-    path = _folder_of(tables, config)
+    path = _folder_of(tables, config) if with_hashes else None
     return vector_source(rows, config) if path is None else file_source(rows, path, config)
 
 

@@ -65,7 +65,7 @@ class Blocks:
         Raises:
             SchemaError: it lacks a kept column, or that is to be ranked by and has no order.
         """
-        fields = kept_fields(clusters, config, stage="pairwise")
+        fields = kept_fields(clusters, config.kept_columns, config, stage="pairwise")
         id_type = clusters.schema[config.id_column].dataType
         return cls(clusters.sparkSession, config, id_type, tuple(fields), index, centroids)
 
@@ -241,8 +241,8 @@ def read_clusters(source: VectorSource, index: BlockIndex) -> DataFrame:
     from pyspark.sql import functions as F
 
     config, spark = source.config, source.spark
-    kept = plain_names(config)
-    schema = _schema(source.id_type, dict(zip(kept.values(), source.fields, strict=True)))
+    kept = plain_names(config.kept_columns)
+    schema = _schema(source.id_type, dict(zip(kept.values(), source.fields, strict=False)))
     urls = [jvm_path(spark, index.url(file), config.storage_options) for file in range(len(index.names))]
     rows = spark.read.schema(schema).parquet(*urls) if urls else spark.createDataFrame([], schema)
     others = (F.col(plain).alias(name) for name, plain in kept.items())

@@ -32,7 +32,7 @@ ARROW_TYPES = {
     **dict.fromkeys(("image_id", "shard", "key", "image_format", "sha256", "pixel_sha256"), pa.string()),
     **dict.fromkeys(("rejected_because", "error"), pa.string()),
     **dict.fromkeys(("width", "height"), pa.int32()),
-    "image_bytes": pa.int64(),
+    **dict.fromkeys(("pixels", "image_bytes"), pa.int64()),
     **dict.fromkeys(("phash", "phash_views", "plain_pixels"), pa.binary()),
     "trimmed": pa.list_(pa.int32()),
     "detail": pa.float64(),

@@ -32,13 +32,13 @@ def map_sorted_groups(rows: DataFrame, key: str, work: GroupWork, schema: Struct
     """`map_groups` by a sort, where all rows of a group are in one partition already."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for group in _groups(batches, key):
+        for group in sorted_groups(batches, key):
             yield from work(group).to_batches()
 
     return rows.sortWithinPartitions(key).mapInArrow(run, schema)
 
 
-def _groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[pa.Table]:
+def sorted_groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[pa.Table]:
     """The groups of batches that are sorted by `key`; one group may go over several batches."""
     begun: list[pa.RecordBatch] = []
     for batch in batches:

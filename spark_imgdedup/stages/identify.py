@@ -21,22 +21,32 @@ def similarity_threshold(eps: float) -> float:
     return round(1 - eps, 6)
 
 
-def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
-    """The rows whose cosine_sim_score reaches 1 - eps: id, max_id (the image it repeats), cosine_sim_score, cluster_id.
-
-    Then found_by, which is embedding, and the columns of cluster.metadata_columns.
+def applied_eps(config: Config) -> float:
+    """The eps of the settings, a number.
 
     Raises:
-        ConfigError: identify.eps is not a number; `pipeline.run` resolves auto before it comes here.
-        SchemaError: `similarities` is not what `score_pairs` gives.
+        ConfigError: it is not a number; `pipeline.run` resolves auto before it comes here.
     """
-    from pyspark.sql import functions as F
-
     eps = config.identify.eps
     if not isinstance(eps, float):
         raise ConfigError(
             f"identify.eps must be a number here, got {eps!r}. `spark-imgdedup eps` prints what each eps would remove."
         )
+    return eps
+
+
+def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
+    """Rule `semdedup`, the rows whose cosine_sim_score reaches 1 - eps: id, max_id, cosine_sim_score, cluster_id.
+
+    max_id is the image that it repeats. Then found_by, which is embedding, and the columns of cluster.metadata_columns.
+
+    Raises:
+        ConfigError: identify.eps is not a number.
+        SchemaError: `similarities` is not what `score_pairs` gives.
+    """
+    from pyspark.sql import functions as F
+
+    config, eps = config.fitting(similarities.columns), applied_eps(config)
     columns = {config.id_column: None, "max_id": None, "cosine_sim_score": "double", "cluster_id": "int"}
     schemas.require(similarities, {**columns, **dict.fromkeys(config.kept_columns)}, stage="identify")
     # The best-ranked row names itself and scores 0: it is never a duplicate, not even for eps just below 1.
@@ -44,23 +54,6 @@ def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
     score = F.col("cosine_sim_score")
     reaches = (score >= similarity_threshold(eps)) & ~F.isnan(score)  # Spark ranks NaN above all numbers
     return _as_duplicates(similarities.where(repeats_another & reaches), "embedding", config)
-
-
-def identify_copies(copies: DataFrame, images: DataFrame, config: Config) -> DataFrame:
-    """The copies that `group_exact` names, in the form of `identify_duplicates`: score 1, no cluster, found_by exact.
-
-    Args:
-        copies: image_id, max_id.
-        images: image_id and the metadata columns of every image; looked at only if there are such columns.
-        config: Names the metadata columns.
-    """
-    from pyspark.sql import functions as F
-
-    found = copies.select("image_id", "max_id", F.lit(1.0).alias("cosine_sim_score"), _no_cluster())
-    if config.kept_columns:
-        known = [name for name in config.kept_columns if name in images.columns]
-        found = found.join(images.select("image_id", *map(quoted, known)), "image_id")
-    return _as_duplicates(found, "exact", config)
 
 
 def identify_by_hash(images: DataFrame, near: DataFrame, config: Config) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,43 +14,41 @@ from spark_imgdedup.config.ranking import DISTANCE
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import RankKey
 from spark_imgdedup.kernels.vectors import DECIMALS
-from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructField, StructType
 
 
-def kept(config: Config) -> list[str]:
-    """`config.kept_columns`, quoted for a select."""
-    return [quoted(name) for name in config.kept_columns]
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """What kept columns are called on their way through Python, where Spark takes no dot in a name.
+
+    Args:
+        names: `config.searched_columns`, or `config.kept_columns`, which are the first of these.
+    """
+    return {name: f"_kept_{place}" for place, name in enumerate(names)}
 
 
-def plain_names(config: Config) -> dict[str, str]:
-    """What `config.kept_columns` are called on their way through Python, where Spark takes no dot in a name."""
-    return {name: f"_kept_{place}" for place, name in enumerate(config.kept_columns)}
-
-
-def kept_fields(df: DataFrame, config: Config, *, stage: str) -> list[StructField]:
-    """The fields of `config.kept_columns` in `df`, in that order.
+def kept_fields(df: DataFrame, names: Iterable[str], config: Config, *, stage: str) -> list[StructField]:
+    """The fields of these columns in `df`, in that order.
 
     Raises:
         SchemaError: one is missing, or is to be ranked by and has no order.
     """
     present = {field.name: field for field in df.schema}
-    if missing := [name for name in config.kept_columns if name not in present]:
+    names = list(names)
+    if missing := [name for name in names if name not in present]:
         raise SchemaError(
             f"Stage '{stage}' needs {', '.join(missing)}, but its input has {', '.join(present)}. Correct "
-            "cluster.metadata_columns, or add the column to the table."
+            "cluster.metadata_columns or pairwise.which_to_keep, or add the column to the table."
         )
-    ranked = config.pairwise.metadata_columns if config.pairwise.which_to_keep == "metadata" else ()
-    for name in ranked:
-        if name in config.kept_columns and not _has_order(present[name]):
+    for name, _ in config.rank_keys:
+        if name in names and not _has_order(present[name]):
             raise SchemaError(
                 f"pairwise.metadata_columns: column '{name}' is {present[name].dataType.simpleString()}, which cannot "
                 "be ranked by. Use a column of numbers, text, booleans, dates or timestamps."
             )
-    return [present[name] for name in config.kept_columns]
+    return [present[name] for name in names]
 
 
 def with_fields(df: DataFrame, columns: str, fields: list[StructField]) -> StructType:
@@ -67,15 +66,21 @@ def with_fields(df: DataFrame, columns: str, fields: list[StructField]) -> Struc
 
 def rank_keys(cluster: pa.Table, distances: npt.NDArray[np.float64], config: Config) -> list[RankKey]:
     """What `rank_order` needs for which_to_keep metadata; nothing for the other strategies."""
-    pairwise, plain = config.pairwise, plain_names(config)
-    if pairwise.which_to_keep != "metadata":
-        return []
+    plain = plain_names(config.kept_columns)
 
     def values(name: str) -> Any:
         return np.round(distances, DECIMALS) if name == DISTANCE else _values(cluster[plain.get(name, name)])
 
-    by = zip(pairwise.metadata_columns, pairwise.directions, strict=True)
-    return [RankKey(name, values(name), ascending) for name, ascending in by]
+    return [RankKey(name, values(name), ascending) for name, ascending in config.rank_keys]
+
+
+def matrix(column: pa.Array, width: int) -> npt.NDArray[np.uint8]:
+    """Bytes (N, width) of a binary column; zeros where it is null or shorter."""
+    rows = np.zeros((len(column), width), np.uint8)
+    for place, value in enumerate(column.to_pylist()):
+        if value:
+            rows[place, : len(value)] = np.frombuffer(value, np.uint8)
+    return rows
 
 
 def in_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:

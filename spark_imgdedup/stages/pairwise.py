@@ -41,16 +41,17 @@ def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
+    config = config.fitting(clusters.columns)
     needed = {config.id_column: None, "cluster_id": "int", "cosine_dist_to_cent": "double", "embedding": None}
     schemas.require(clusters, needed, stage="pairwise")
     column = vector_column(clusters, "embedding", stage="pairwise")
-    others = kept_fields(clusters, config, stage="pairwise")
+    others = kept_fields(clusters, config.kept_columns, config, stage="pairwise")
     id_type = clusters.schema[config.id_column].dataType.simpleString()
 
     def score_cluster(cluster: pa.Table) -> pa.Table:
         return _score_cluster(cluster, column, config)
 
-    kept = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config).items())
+    kept = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config.kept_columns).items())
     rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *kept)
     columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
     schema = with_fields(clusters, columns, others)
@@ -64,7 +65,7 @@ def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> p
     rank = rank_order(
         ids.to_numpy(zero_copy_only=False),
         distances,
-        which_to_keep=config.pairwise.which_to_keep,
+        which_to_keep=config.ranking,
         random_state=config.pairwise.random_state,
         keys=rank_keys(cluster, distances, config),
     )
@@ -80,6 +81,6 @@ def _score_cluster(cluster: pa.Table, column: VectorColumn, config: Config) -> p
             "max_id": ids.take(pa.array(np.asarray(to_host(indices)))),
             "cosine_sim_score": np.asarray(to_host(scores), np.float64),
             "cosine_dist_to_cent": distances[rank],
-            **{name: in_utc(cluster[plain].take(places)) for name, plain in plain_names(config).items()},
+            **{name: in_utc(cluster[plain].take(places)) for name, plain in plain_names(config.kept_columns).items()},
         }
     )

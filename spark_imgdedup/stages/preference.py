@@ -30,19 +30,19 @@ def preference(config: Config, *, with_distances: bool) -> Order:
         with_distances: Whether the rows have cosine_dist_to_cent (and, for random, what `add_random_rank` adds).
             Without, the highest id is preferred for hard and the lowest for easy and random.
     """
-    pairwise, image_id = config.pairwise, config.id_column
-    if pairwise.which_to_keep == "metadata":
+    image_id = config.id_column
+    if config.ranking == "metadata":
         keys: list[tuple[str, bool]] = []
-        for key in zip(pairwise.metadata_columns, pairwise.directions, strict=True):
+        for key in config.rank_keys:
             if key[0] == image_id:  # ids are unique: what comes after them decides nothing
                 return [*keys, key]
             if with_distances or key[0] != DISTANCE:
                 keys.append(key)
         return [*keys, (image_id, True)]
-    ascends = pairwise.which_to_keep != "hard"
+    ascends = config.ranking != "hard"
     if not with_distances:
         return [(image_id, ascends)]
-    first = RANDOM if pairwise.which_to_keep == "random" else DISTANCE
+    first = RANDOM if config.ranking == "random" else DISTANCE
     return [(first, ascends), (image_id, ascends)]
 
 
@@ -50,7 +50,7 @@ def add_random_rank(df: DataFrame, config: Config, *, of: str | None = None) -> 
     """`df` with the place that which_to_keep random gives each row (or the id in column `of`); else unchanged."""
     from pyspark.sql.pandas.functions import pandas_udf
 
-    if config.pairwise.which_to_keep != "random":
+    if config.ranking != "random":
         return df
     seed = config.pairwise.random_state
 

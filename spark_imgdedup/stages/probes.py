@@ -22,7 +22,7 @@ from spark_imgdedup.stages.tasks import map_tasks
 
 Numbers = npt.NDArray[np.int64]
 
-_WRITTEN = "name string, counts binary"
+WRITTEN = "name string, counts binary"
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,23 @@ def write_copies(blocks: Blocks, plan: Plan, eps: float, folder: str) -> BlockIn
         cents = UnitRows.of(to_device(artifacts.load(centroids), task_device(config.pairwise.device)))
         with BlockReader(index, options) as reader:
             for file in numbers:
-                yield from _files(copied(reader, file, cents), folder, index, options)
+                found = copied(reader, file, cents)
+                yield from write_piles(found, folder, index, index.n_clusters, options)
 
     profile = gpu_profile(blocks.spark, config)
-    rows = map_tasks(blocks.spark, len(index.names), write, _WRITTEN, profile).collect()
+    rows = map_tasks(blocks.spark, len(index.names), write, WRITTEN, profile).collect()
     counts = {row["name"]: row["counts"] for row in rows}
     return BlockIndex.of(folder, counts, index.n_clusters, index.dim, index.dtype)
 
 
-def _files(found: Iterable[Rows], folder: str, index: BlockIndex, options: storage.Options) -> Iterator[pa.RecordBatch]:
-    """Write what was found in files of their size; name and counts of each."""
+def write_piles(
+    found: Iterable[Rows], folder: str, index: BlockIndex, n_clusters: int, options: storage.Options
+) -> Iterator[pa.RecordBatch]:
+    """Write what was found in files of their size, of vectors as those of `index`; name and counts of each."""
     most, pile, n = rows_per_file(index.dim, index.dtype), list[Rows](), 0
 
     def write() -> pa.RecordBatch:
-        name, counts = write_new_block(folder, Rows.concat(pile), index.n_clusters, options)
+        name, counts = write_new_block(folder, Rows.concat(pile), n_clusters, options)
         return pa.RecordBatch.from_arrays([pa.array([name]), pa.array([counts])], names=["name", "counts"])
 
     for rows in found:

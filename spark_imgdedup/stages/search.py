@@ -11,10 +11,11 @@ import numpy as np
 from spark_imgdedup.kernels.packing import MIN_TASK_PAIRS, Tile, all_tiles, count_pairs, home_tiles, pack
 from spark_imgdedup.stages.blocks import Blocks, Sample
 from spark_imgdedup.stages.choice import choose_plan
+from spark_imgdedup.stages.identify import similarity_threshold
 from spark_imgdedup.stages.partitions import number_of
 from spark_imgdedup.stages.probes import Plan, write_copies
 from spark_imgdedup.stages.survey import Recall, halves, measure_recall, near_pairs
-from spark_imgdedup.stages.tiles import score_tiles
+from spark_imgdedup.stages.tiles import LinkFiles, score_tiles
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -25,6 +26,19 @@ log = logging.getLogger(__name__)
 SIDE_BYTES = 64 * 2**20
 # Tasks for each partition of a shuffle: enough that the last ones to end keep all cores busy.
 TASKS_PER_PARTITION = 4
+
+
+@dataclass(frozen=True)
+class Folders:
+    """URLs that every worker reaches.
+
+    Attributes:
+        probes: For rows compared in other clusters than their home; they must stay until `similarities` is stored.
+        links: For what hangs together by pairs within eps; empty at first, whole once `similarities` is stored.
+    """
+
+    probes: str
+    links: str
 
 
 @dataclass(frozen=True)
@@ -52,19 +66,18 @@ class Search:
     recall: Recall
 
 
-def search_blocks(blocks: Blocks, sample: Sample, eps: float, probes_folder: str) -> Search:
+def search_blocks(blocks: Blocks, sample: Sample, eps: float, folders: Folders) -> Search:
     """Compare the rows of the blocks as `pairwise.probes` says. Runs Spark jobs, but not the last one.
 
     Args:
         blocks: What is searched.
         sample: Rows of it.
         eps: What the search is for.
-        probes_folder: A URL that every worker reaches, for rows compared in other clusters than their home; they must
-            stay there until `similarities` is stored.
+        folders: For what tasks write by themselves.
     """
     sizes = blocks.index.sizes
     plan, why, recall = _plan(blocks, sample, eps)
-    copies = write_copies(blocks, plan, eps, probes_folder) if plan.copies else None
+    copies = write_copies(blocks, plan, eps, folders.probes) if plan.copies else None
     guests = None if copies is None else copies.sizes
     n_rows = int(sizes.sum())
     n_pairs = n_rows * (n_rows - 1) // 2 if plan.probes == "all" else count_pairs(sizes, guests)
@@ -76,7 +89,9 @@ def search_blocks(blocks: Blocks, sample: Sample, eps: float, probes_folder: str
         tiles = list(home_tiles(sizes, guests, max_rows=max_rows, max_pairs=max_pairs))
     tasks = pack(tiles, n_tasks)
     log.info("pairwise: %s, %s comparisons in %d tiles: %s", plan, f"{n_pairs:,}", len(tiles), why)
-    similarities = score_tiles(blocks, copies, tasks, merges=_overlap(tiles))
+    links = LinkFiles(folders.links, similarity_threshold(eps), blocks.config.storage_options)
+    links.write(len(tasks), [])  # also where nothing is compared there is a file, and a schema
+    similarities = score_tiles(blocks, copies, tasks, links, merges=_overlap(tiles))
     for_any_eps = recall.rows == 0 or blocks.config.pairwise.probes not in ("auto", "margin")
     return Search(similarities, plan, why, eps, for_any_eps, n_rows, n_pairs, recall)
 

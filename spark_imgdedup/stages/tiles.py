@@ -9,27 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.files.blocks import BlockIndex, BlockReader
-from spark_imgdedup.gpu import task_device, to_device, to_host
-from spark_imgdedup.kernels.packing import Span, Task, Tile
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.blocks import BlockIndex
+from spark_imgdedup.gpu import to_host
+from spark_imgdedup.kernels.links import Links
+from spark_imgdedup.kernels.packing import Task, Tile
 from spark_imgdedup.kernels.pairwise import best_across, best_earlier
-from spark_imgdedup.kernels.ranking import rank_order
-from spark_imgdedup.kernels.vectors import UnitRows
 from spark_imgdedup.stages.blocks import Blocks
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
-from spark_imgdedup.stages.kept_columns import in_utc, plain_names, rank_keys
+from spark_imgdedup.stages.kept_columns import in_utc, plain_names
+from spark_imgdedup.stages.spans import DISTANCE, Loaded, Positions, Spans, ranks_of, shared_parts
 from spark_imgdedup.stages.tasks import map_tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
-Positions = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
-_DISTANCE = "cosine_dist_to_cent"
+# The columns of a link.
+LINK = ("one", "other")
 # The partner's columns, by which equal scores are put in order.
 _PARTNER = "_partner_"
 # Whether a row names itself, having met no earlier one: any other candidate is better.
@@ -45,13 +47,47 @@ class Found:
     scores: Scores
 
 
-def score_tiles(blocks: Blocks, copies: BlockIndex | None, tasks: Sequence[Task], *, merges: bool) -> DataFrame:
+@dataclass(frozen=True)
+class LinkFiles:
+    """Where tasks write which rows hang together by pairs that are near enough: Parquet of one, other bigint.
+
+    A file has the number of its task for a name, so that a task which Spark runs twice counts once. Rows are told by
+    their positions in the blocks.
+
+    Attributes:
+        folder: A URL that every worker reaches.
+        min_cosine: Of a pair, rounded.
+        options: Of the storage.
+    """
+
+    folder: str
+    min_cosine: float
+    options: storage.Options
+
+    def write(self, number: int, edges: list[tuple[Positions, Positions]]) -> None:
+        """Write the edges that a task has found."""
+        none = np.empty(0, np.int64)
+        columns = {
+            name: pa.array(np.concatenate([none, *side]))
+            for name, side in zip(LINK, [*zip(*edges, strict=True)] or ((), ()), strict=True)
+        }
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), sink)
+        storage.write_bytes(
+            storage.join(self.folder, f"{number:06}.parquet"), sink.getvalue().to_pybytes(), self.options
+        )
+
+
+def score_tiles(
+    blocks: Blocks, copies: BlockIndex | None, tasks: Sequence[Task], links: LinkFiles, *, merges: bool
+) -> DataFrame:
     """One row per image, as `stages.pairwise.score_pairs` gives, from the tiles of `tasks`.
 
     Args:
         blocks: What is compared.
         copies: Rows that are compared in other clusters than their home.
         tasks: Every row is in at least one tile that compares it with its own side.
+        links: Where what hangs together is told.
         merges: Whether a row may be in several tiles: of what they find the best counts.
     """
     index, config = blocks.index, blocks.config
@@ -61,122 +97,66 @@ def score_tiles(blocks: Blocks, copies: BlockIndex | None, tasks: Sequence[Task]
     def compare(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
         with Spans(index, copies, config) as spans:
             for number in numbers:
+                edges: list[tuple[Positions, Positions]] = []
                 for tile in lists[number]:
-                    for table in _compare(tile, spans, config, with_partner=merges):
+                    for table in _compare(tile, spans, config, _Output(links.min_cosine, edges, with_partner=merges)):
                         yield from table.select(names).combine_chunks().to_batches()
+                links.write(number, edges)
 
     found = map_tasks(blocks.spark, len(lists), compare, schema, gpu_profile(blocks.spark, config))
     return _under_names(_best_of(found, blocks) if merges else found, blocks)
 
 
-class Spans:
-    """Reads the sides of tiles; the last one of either side is kept, since neighbouring tiles share it."""
-
-    def __init__(self, index: BlockIndex, copies: BlockIndex | None, config: Config) -> None:
-        self._readers = {False: BlockReader(index, config.storage_options)}
-        if copies is not None:
-            self._readers[True] = BlockReader(copies, config.storage_options)
-        self._config = config
-        self._kept: dict[str, tuple[tuple[Span, bool], Loaded]] = {}
-
-    def sides(self, tile: Tile) -> tuple[Loaded, Loaded | None]:
-        """Both sides of a tile; None where its rows are compared among themselves."""
-        others = tile.others
-        return self._load("rows", tile.rows, tile), None if others is None else self._load("others", others, tile)
-
-    def _load(self, side: str, span: Span, tile: Tile) -> Loaded:
-        known = self._kept.get(side)
-        if known is None or known[0] != (span, tile.within):
-            self._kept.pop(side, None)  # before the next one takes its memory
-            loaded = Loaded.of(self._readers[span.copies], span, self._config, within=tile.within)
-            self._kept[side] = ((span, tile.within), loaded)
-        return self._kept[side][1]
-
-    def __enter__(self) -> Spans:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reader in self._readers.values():
-            reader.close()
-
-
 @dataclass(frozen=True)
-class Loaded:
-    """The rows of a span by rank, or by cluster and then by rank.
+class _Output:
+    """What is wanted of a tile, and the edges that were found so far."""
 
-    Attributes:
-        thin: Their columns.
-        rows: Their vectors, on the device of the task.
-        clusters: (N,) where they are compared.
-    """
+    min_cosine: float
+    edges: list[tuple[Positions, Positions]]
+    with_partner: bool
 
-    thin: pa.Table
-    rows: UnitRows
-    clusters: Positions
-
-    @classmethod
-    def of(cls, reader: BlockReader, span: Span, config: Config, *, within: bool) -> Loaded:
-        """Read a span and put it in order; the vectors are copied once, to their places."""
-        parts = reader.read(reader.index.slices(span.first, span.last, span.start, span.stop))
-        thin = pa.concat_tables([part for part, _ in parts]).combine_chunks()
-        thin = thin.rename_columns([config.id_column if name == "id" else name for name in thin.column_names])
-        clusters = thin["searched_in" if span.copies else "cluster_id"].to_numpy().astype(np.int64)
-        ranks = _ranks([thin], config)
-        order = np.lexsort((ranks, clusters)) if within else np.argsort(ranks)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        raw = np.empty((len(order), reader.index.dim), reader.index.dtype)
-        start = 0
-        for _, vectors in parts:
-            raw[place[start : start + len(vectors)]] = vectors
-            start += len(vectors)
-        vectors = to_device(raw, task_device(config.pairwise.device))
-        in_place = vectors if vectors.dtype == np.float32 else None
-        return cls(thin.take(pa.array(order)), UnitRows.normalized(vectors, out=in_place), clusters[order])
-
-    def of_cluster(self, number: int) -> slice:
-        """Its rows, where they are by cluster."""
-        start, end = np.searchsorted(self.clusters, [number, number + 1])
-        return slice(int(start), int(end))
+    def take(self, links: Links, one: Positions, other: Positions) -> None:
+        left, right = links.trees.edges()
+        self.edges.append((one[left], other[right]))
 
 
-def _compare(tile: Tile, spans: Spans, config: Config, *, with_partner: bool) -> Iterator[pa.Table]:
+def _compare(tile: Tile, spans: Spans, config: Config, output: _Output) -> Iterator[pa.Table]:
     rows, others = spans.sides(tile)
     if others is None:
-        yield _candidates(_among(rows, tile, config), rows, rows, config, with_partner=with_partner)
+        found = _among(rows, tile, config, output)
+        yield _candidates(found, rows, rows, config, with_partner=output.with_partner)
         return
-    for found, side, partners in _between(rows, others, tile, config):
+    for found, side, partners in _between(rows, others, tile, config, output):
         if len(found.rows):
-            yield _candidates(found, side, partners, config, with_partner=with_partner)
+            yield _candidates(found, side, partners, config, with_partner=output.with_partner)
 
 
-def _among(loaded: Loaded, tile: Tile, config: Config) -> Found:
+def _among(loaded: Loaded, tile: Tile, config: Config, output: _Output) -> Found:
     """Every row with the best of the earlier ones; the first of its cluster with itself and a score of 0."""
     starts = np.searchsorted(loaded.clusters, loaded.clusters) if tile.within else None
-    scores, partners = best_earlier(loaded.rows, starts, batch_size=config.pairwise.batch_size)
+    links = Links(loaded.rows, output.min_cosine)
+    scores, partners = best_earlier(loaded.rows, starts, batch_size=config.pairwise.batch_size, links=links)
+    output.take(links, loaded.positions, loaded.positions)
     return Found(np.arange(len(loaded.clusters)), to_host(partners), to_host(scores))
 
 
-def _between(one: Loaded, other: Loaded, tile: Tile, config: Config) -> Iterator[tuple[Found, Loaded, Loaded]]:
+def _between(
+    one: Loaded, other: Loaded, tile: Tile, config: Config, output: _Output
+) -> Iterator[tuple[Found, Loaded, Loaded]]:
     """The rows of both sides that the other side has an earlier one for."""
-    ranks = _ranks([one.thin, other.thin], config)
+    ranks = ranks_of([one.thin, other.thin], config)
     one_ranks, other_ranks = ranks[: len(one.clusters)], ranks[len(one.clusters) :]
     for mine, theirs in shared_parts(one, other, tile):
+        links = Links(one.rows[mine], output.min_cosine, other.rows[theirs])
         found = best_across(
-            *(one.rows[mine], other.rows[theirs], one_ranks[mine], other_ranks[theirs]),
+            *(links.rows, other.rows[theirs], one_ranks[mine], other_ranks[theirs]),
             batch_size=config.pairwise.batch_size,
+            links=links,
         )
+        positions = np.concatenate([one.positions[mine], other.positions[theirs]])
+        output.take(links, positions, positions)
         yield _found(found.a_scores, found.a_partners, mine.start, theirs.start), one, other
         yield _found(found.b_scores, found.b_partners, theirs.start, mine.start), other, one
-
-
-def shared_parts(one: Loaded, other: Loaded, tile: Tile) -> Iterator[tuple[slice, slice]]:
-    """The rows of both sides that are compared with each other: all of them, or cluster by cluster."""
-    if not tile.within:
-        yield slice(0, len(one.clusters)), slice(0, len(other.clusters))
-        return
-    for cluster in np.intersect1d(one.clusters, other.clusters).tolist():
-        yield one.of_cluster(cluster), other.of_cluster(cluster)
 
 
 def _found(scores: Any, partners: Any, first_row: int, first_partner: int) -> Found:
@@ -185,39 +165,22 @@ def _found(scores: Any, partners: Any, first_row: int, first_partner: int) -> Fo
     return Found(rows + first_row, partners[rows] + first_partner, scores[rows])
 
 
-def _ranks(tables: Sequence[pa.Table], config: Config) -> Positions:
-    """The place of each row in the order in which rows are preferred, over several tables."""
-    names = [config.id_column, _DISTANCE, *plain_names(config).values()]
-    rows = pa.concat_tables([table.select(names) for table in tables])
-    distances = rows[_DISTANCE].to_numpy()
-    order = rank_order(
-        rows[config.id_column].to_numpy(),
-        distances,
-        which_to_keep=config.pairwise.which_to_keep,
-        random_state=config.pairwise.random_state,
-        keys=rank_keys(rows, distances, config),
-    )
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
-
-
 def _candidates(found: Found, rows: Loaded, partners: Loaded, config: Config, *, with_partner: bool) -> pa.Table:
     """What was found as rows of `similarities`, under plain names."""
     mine, theirs = rows.thin.take(pa.array(found.rows)), partners.thin.take(pa.array(found.partners))
-    plain = tuple(plain_names(config).values())
+    plain = tuple(plain_names(config.kept_columns).values())
     columns: dict[str, Any] = {
         "id": mine[config.id_column],
         "cluster_id": mine["cluster_id"],
         "max_id": theirs[config.id_column],
         "cosine_sim_score": pa.array(found.scores),
-        **{name: in_utc(mine[name]) for name in (_DISTANCE, *plain)},
+        **{name: in_utc(mine[name]) for name in (DISTANCE, *plain)},
     }
     if with_partner:
         is_first = (found.rows == found.partners) & (rows is partners)
         columns |= {
             _IS_FIRST: pa.array(is_first),
-            **{_PARTNER + name: in_utc(theirs[name]) for name in (_DISTANCE, *plain)},
+            **{_PARTNER + name: in_utc(theirs[name]) for name in (DISTANCE, *plain)},
         }
     return pa.table(columns)
 
@@ -225,16 +188,16 @@ def _candidates(found: Found, rows: Loaded, partners: Loaded, config: Config, *,
 def _schema(blocks: Blocks, *, with_partner: bool) -> StructType:
     from pyspark.sql import types as T
 
-    plain = plain_names(blocks.config)
+    plain = plain_names(blocks.config.kept_columns)
     kept = [T.StructField(name, each.dataType) for name, each in zip(plain.values(), blocks.fields, strict=True)]
     ours = [
         T.StructField("id", blocks.id_type),
         T.StructField("cluster_id", T.IntegerType()),
         T.StructField("max_id", blocks.id_type),
         T.StructField("cosine_sim_score", T.DoubleType()),
-        T.StructField(_DISTANCE, T.DoubleType()),
+        T.StructField(DISTANCE, T.DoubleType()),
     ]
-    partner = [T.StructField(_IS_FIRST, T.BooleanType()), T.StructField(_PARTNER + _DISTANCE, T.DoubleType())]
+    partner = [T.StructField(_IS_FIRST, T.BooleanType()), T.StructField(_PARTNER + DISTANCE, T.DoubleType())]
     partner += [T.StructField(_PARTNER + each.name, each.dataType) for each in kept]
     return T.StructType([*ours, *kept, *(partner if with_partner else ())])
 
@@ -249,8 +212,8 @@ def _best_of(found: DataFrame, blocks: Blocks) -> DataFrame:
 
     config = blocks.config
     order = preference(config, with_distances=True)
-    partner = {config.id_column: "max_id", _DISTANCE: _PARTNER + _DISTANCE, RANDOM: RANDOM}
-    partner |= {name: _PARTNER + plain for name, plain in plain_names(config).items()}
+    partner = {config.id_column: "max_id", DISTANCE: _PARTNER + DISTANCE, RANDOM: RANDOM}
+    partner |= {name: _PARTNER + plain for name, plain in plain_names(config.kept_columns).items()}
     ranked = add_random_rank(found, config, of="max_id")
     kinds = dict(ranked.dtypes)
     keys = [F.col(_IS_FIRST).asc(), F.col("cosine_sim_score").desc()]
@@ -265,5 +228,5 @@ def _best_of(found: DataFrame, blocks: Blocks) -> DataFrame:
 
 def _under_names(found: DataFrame, blocks: Blocks) -> DataFrame:
     names = [blocks.config.id_column if name == "id" else name for name in found.columns]
-    given = {plain: name for name, plain in plain_names(blocks.config).items()}
+    given = {plain: name for name, plain in plain_names(blocks.config.kept_columns).items()}
     return found.toDF(*(given.get(name, name) for name in names))

@@ -112,7 +112,7 @@ def file_source(df: DataFrame, path: str, config: Config) -> VectorSource:
     if any("=" in name for name in storage.folder_names(path, options)):
         return source  # Spark has columns from such names
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
-    names = (config.id_column, embedding, *config.kept_columns)
+    names = (config.id_column, embedding, *config.searched_columns)
     marks = "rejected_because" in df.columns
     files = [file for file in storage.list_files(path, "", options) if not storage.base_name(file.url).startswith("_")]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -206,6 +206,7 @@ _SAME = {
     pa.float32(): "float",
     pa.float64(): "double",
     pa.bool_(): "boolean",
+    pa.binary(): "binary",
 }
 
 

@@ -16,7 +16,7 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.gpu_tasks import as_option, gpu_profile
-from spark_imgdedup.stages.kept_columns import kept, kept_fields, plain_names
+from spark_imgdedup.stages.kept_columns import kept_fields, plain_names
 from spark_imgdedup.stages.tasks import forget_zips
 from spark_imgdedup.stages.vector_column import (
     VectorColumn,
@@ -83,14 +83,18 @@ def vector_source(df: DataFrame, config: Config) -> VectorSource:
     """
     from pyspark.sql import functions as F
 
+    config = config.fitting(df.columns)
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
     schemas.require(df, {config.id_column: None, embedding: None}, stage="cluster")
-    fields = kept_fields(df, config, stage="cluster")
+    fields = kept_fields(df, config.searched_columns, config, stage="cluster")
     require_id_type(df, config.id_column)
     if "rejected_because" in df.columns:
         df = df.where(F.col("rejected_because").isNull())
     column = vector_column(df, embedding, stage="cluster")
     values = vector_values(df, embedding, column)
-    rows = df.select(F.col(quoted(config.id_column)), values.alias("embedding"), *kept(config))
-    plain = mark_vectors(rows.toDF("id", "embedding", *plain_names(config).values()), "embedding", column)
+    others = map(quoted, config.searched_columns)
+    rows = df.select(F.col(quoted(config.id_column)), values.alias("embedding"), *others)
+    plain = mark_vectors(
+        rows.toDF("id", "embedding", *plain_names(config.searched_columns).values()), "embedding", column
+    )
     return VectorSource(plain, column, df.schema[config.id_column].dataType, tuple(fields), config)

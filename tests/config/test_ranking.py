@@ -31,7 +31,7 @@ def error_of(*sections, **more):
 def test_one_direction_serves_all_columns_or_each_has_its_own(ascending, directions):
     config = settings(by("width", "image_bytes", ascending=ascending), {"metadata_columns": ["width", "image_bytes"]})
 
-    assert config.pairwise.directions == directions
+    assert config.rank_keys == tuple(zip(("width", "image_bytes"), directions, strict=True))
 
 
 def test_columns_to_rank_by_can_be_given_on_the_command_line():
@@ -45,10 +45,7 @@ def test_columns_to_rank_by_can_be_given_on_the_command_line():
         ],
     )
 
-    assert list(zip(config.pairwise.metadata_columns, config.pairwise.directions, strict=True)) == [
-        ("width", False),
-        ("cosine_dist_to_cent", True),
-    ]
+    assert config.rank_keys == (("width", False), ("cosine_dist_to_cent", True))
 
 
 def test_l2_is_a_distance_to_rank_by():
@@ -64,14 +61,68 @@ def test_what_reaches_the_clusters_can_be_ranked_by(column, cluster):
 
 
 def test_hashes_rank_by_columns_of_the_images_without_any_cluster():
-    assert settings(by("width", "image_id"), detect={"method": "exact"}).pairwise.directions == (True, True)
+    config = settings(by("width", "image_id"), detect={"method": "exact"})
+    assert config.rank_keys == (("width", True), ("image_id", True))
+
+
+def test_of_images_the_best_copy_stays_and_of_embeddings_of_your_own_the_hardest():
+    images = settings({})
+    assert images.pairwise.which_to_keep == "best"
+    assert images.rank_keys == (("pixels", False), ("image_bytes", False), ("is_grey", True))
+    assert (settings({}, OWN).ranking, settings({}, OWN).rank_keys) == ("hard", ())
+
+
+def test_an_order_in_words_is_a_ranking_by_columns_that_stay_with_the_rows():
+    config = settings({"keep": "aesthetic_score desc, pixels DESC,bytes, cosine_dist_to_cent asc"})
+
+    assert config.rank_keys == (
+        ("aesthetic_score", False),
+        ("pixels", False),
+        ("image_bytes", True),
+        ("cosine_dist_to_cent", True),
+    )
+    assert config.ranking == "metadata"
+    assert config.kept_columns[:3] == ("aesthetic_score", "pixels", "image_bytes")
+    assert "cosine_dist_to_cent" not in config.kept_columns
+
+
+@pytest.mark.parametrize(
+    ("pairwise", "said"),
+    [
+        ({"keep": "pixels downwards"}, "pairwise.keep: takes columns, each with asc or desc, such as 'pixels desc"),
+        ({"keep": "pixels desc, "}, "pairwise.keep: takes columns"),
+        ({"keep": "pixels, bytes, pixels desc"}, "pairwise.keep: 'pixels, bytes, pixels desc' names a column twice"),
+        (
+            {"keep": "pixels", "which_to_keep": "hard"},
+            "pairwise.keep: 'pixels' stands in place of which_to_keep (hard)",
+        ),
+        ({"keep": "pixels", "metadata_columns": ["width"]}, "pairwise.keep: 'pixels' stands in place of"),
+    ],
+)
+def test_words_that_say_no_order_are_refused(pairwise, said):
+    assert said in error_of(pairwise, {"metadata_columns": ["width"]})
+
+
+@pytest.mark.parametrize(
+    ("sections", "hashes"),
+    [
+        ({}, {"exact", "phash"}),
+        ({"embed": {"model": "timm:resnet18"}}, {"exact"}),
+        ({"cluster": OWN}, set()),
+        ({"detect": {"prepass": []}}, set()),
+        ({"steps": ["embed", "cluster", "pairwise", "identify"]}, set()),
+        ({"detect": {"method": "phash"}}, {"phash"}),
+    ],
+)
+def test_hashes_join_the_encoder_that_comes_with_the_package_by_themselves(sections, hashes):
+    assert parse_config(sections).detect.hashes == hashes
 
 
 @pytest.mark.parametrize(
     ("detect", "cluster", "kept"),
     [
-        ({}, {}, ()),
-        ({}, {"metadata_columns": ["width", "shard", "width"]}, ("width", "shard")),
+        ({"prepass": []}, {}, ()),
+        ({"prepass": []}, {"metadata_columns": ["width", "shard", "width"]}, ("width", "shard")),
         ({"prepass": ["exact", "phash"]}, {"metadata_columns": ["width"]}, ("width", "dup_count")),
         ({"prepass": ["exact"]}, {"metadata_columns": ["dup_count", "width"]}, ("dup_count", "width")),
         ({"prepass": ["phash"]}, {}, ()),
@@ -80,7 +131,7 @@ def test_hashes_rank_by_columns_of_the_images_without_any_cluster():
     ],
 )
 def test_what_stays_with_the_rows_is_the_metadata_and_the_number_of_collapsed_copies(detect, cluster, kept):
-    assert settings({}, cluster, detect=detect).kept_columns == kept
+    assert settings({"which_to_keep": "easy"}, cluster, detect=detect).kept_columns == kept
 
 
 @pytest.mark.parametrize("name", [*RESERVED, "image_id", "Cluster_ID"])
@@ -102,7 +153,7 @@ def test_the_id_column_of_own_embeddings_is_one_of_ours_and_image_id_is_not():
         (
             {"metadata_columns": ["width"]},
             {},
-            "pairwise.metadata_columns: [width] is not ranked by while which_to_keep is hard. Set",
+            "pairwise.metadata_columns: [width] is not ranked by while which_to_keep is best. Set",
         ),
         (
             by("width", ascending=[True, False]),
@@ -114,7 +165,7 @@ def test_the_id_column_of_own_embeddings_is_one_of_ours_and_image_id_is_not():
         (
             by("width", "hieght"),
             {},
-            "pairwise.metadata_columns: hieght does not reach the clusters, where the columns are width, "
+            "pairwise.metadata_columns: hieght does not reach the clusters, where the columns are width, dup_count, "
             "cosine_dist_to_cent, image_id. Add it to cluster.metadata_columns, or correct the name.",
         ),
         (

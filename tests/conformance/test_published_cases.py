@@ -66,7 +66,7 @@ def kernels(pairwise):
     """T2 through the kernels, by id."""
     columns = {"custom_score": CUSTOM_SCORE, "priority": PRIORITY}
     section = settings(pairwise).pairwise
-    keys = [(columns[name], up) for name, up in zip(section.metadata_columns, section.directions, strict=True)]
+    keys = [(columns[name], up) for name, up in section.keys]
     return by_kernels(SIX, list(range(6)), SIX[:1], section.which_to_keep, seed=42, keys=keys)
 
 
@@ -260,7 +260,7 @@ def test_t14_hard_and_easy_rank_by_the_distance_as_the_column_does():
     [
         (BY_SCORE | {"metadata_columns": ["quality"]}, r"quality does not reach the clusters"),
         (BY_SCORE | {"ascending": [True, False]}, r"2 directions for 1 metadata_columns"),
-        ({"which_to_keep": "best"}, r"pairwise\.which_to_keep: .*, got 'best'"),
+        ({"which_to_keep": "worst"}, r"pairwise\.which_to_keep: .*, got 'worst'"),
     ],
 )
 def test_t14_what_cannot_be_ranked_by_is_refused_when_the_settings_are_read(pairwise, message):
@@ -288,7 +288,7 @@ def test_rows_that_share_no_cluster_are_preferred_in_the_same_order(spark):
         by_spark = df.select(rank_struct(df, order)).orderBy(*sort_keys(order)).select("rank.image_id").collect()
 
         values = {"size": sizes, "name": names}
-        keys = [RankKey(name, values[name], up) for name, up in zip(columns, config.pairwise.directions, strict=True)]
+        keys = [RankKey(name, values[name], up) for name, up in config.rank_keys]
         ranked = rank_order(ids, np.zeros(len(ids)), which_to_keep="metadata", random_state=0, keys=keys)
 
         assert [row.image_id for row in by_spark] == [ids[place] for place in ranked], columns

@@ -84,7 +84,7 @@ def test_a_second_run_has_nothing_to_do_and_no_model_to_run_also_after_optimize(
 
     assert n_loads > 0
     assert loads(tmp_path / "loads") == n_loads
-    assert skipped(caplog) == ["embed", "cluster", "pairwise", "identify", "remove"]
+    assert skipped(caplog) == ["embed", "detect", "cluster", "pairwise", "identify", "remove"]
     assert version(photos) == at
     assert (second.kept, second.removed) == (first.kept, first.removed)
 
@@ -166,7 +166,7 @@ def test_duplicates_of_other_settings_are_not_deleted_by(spark, photos, tmp_path
     run(config_for(tmp_path, **DELETE), spark, steps=["embed", "cluster", "pairwise", "identify"])
 
     with pytest.raises(SchemaError, match="the tables of identify, which it builds on"):
-        run(config_for(tmp_path, **DELETE, identify={"eps": 0.3}), spark, steps=["remove"])
+        run(config_for(tmp_path, **DELETE, identify={"eps": 0.003}), spark, steps=["remove"])
 
     assert len(ids(photos)) == 6
 

@@ -48,7 +48,8 @@ def read(index, *span):
         parts = reader.read(index.slices(*span))
     for thin, vectors in parts:
         assert (vectors == thin["id"].to_numpy()[:, None]).all()
-    return [(cluster, id_) for thin, _ in parts for cluster, id_ in zip(*thin.to_pydict().values(), strict=True)]
+    rows = (thin.select(["id", "cluster_id"]).to_pydict().values() for thin, _ in parts)
+    return [pair for columns in rows for pair in zip(*columns, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4"])

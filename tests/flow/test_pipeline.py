@@ -20,7 +20,7 @@ from spark_imgdedup.runs.plan import plan_steps, resolve_eps
 from spark_imgdedup.runs.tables import Tables
 from tests.tars import encoded, jpeg, make_tar, members_of, png, tar_bytes
 
-STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
+STEPS = ("embed", "detect", "cluster", "pairwise", "identify", "remove")
 # Samples that can be read: 7, of them an exact copy and one in another format; without an image: 2; cut: 1.
 CAPTION = b"a caption"
 
@@ -126,7 +126,7 @@ def test_report_json_says_what_the_summary_says(first_run):
     folder, summary = first_run
     report = json.loads((folder / "work/report/report.json").read_text())
 
-    assert list(report["steps"]) == list(STEPS)
+    assert [name for name in report["steps"] if name != "groups"] == list(STEPS)
     for name in ("read", "kept", "cut", "duplicates", "removed", "unreadable", "eps", "clusters", "output"):
         assert report["summary"][name] == getattr(summary, name), name
     assert report["steps"]["remove"]["counts"]["bytes_before"] == sum(
@@ -176,8 +176,9 @@ def test_a_run_with_nothing_to_do_needs_no_spark(finished, monkeypatch):
 def test_a_new_eps_runs_identify_and_remove_again(spark, finished, caplog):
     again = steps_done(caplog, settings(identify={"eps": 0}), spark)
 
-    assert again == (["identify", "remove"], ["embed", "cluster", "pairwise"])
-    assert record_of(finished, "identify")["counts"] == {"eps": 0.0, "duplicates": 1, "found_by": {"embedding": 1}}
+    assert again == (["identify", "remove"], ["embed", "detect", "cluster", "pairwise", "groups"])
+    counts = record_of(finished, "identify")["counts"]
+    assert (counts["eps"], counts["duplicates"], counts["found_by"]) == (0.0, 1, {"exact": 1})
     assert record_of(finished, "remove")["counts"]["written"] == 8
 
 
@@ -202,13 +203,19 @@ def test_another_input_runs_every_step_again(spark, finished, caplog, change):
 def test_force_runs_every_step_again_to_the_same_bytes(spark, finished, caplog):
     before = {name: data for name, (data, _) in files_of(finished / "out").items()}
 
-    assert steps_done(caplog, settings(), spark, force=True) == (list(STEPS), [])
+    assert steps_done(caplog, settings(), spark, force=True) == (list(STEPS), ["groups"])
     assert {name: data for name, (data, _) in files_of(finished / "out").items()} == before
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_was_interrupted_is_done_again(spark, finished, caplog, step):
-    table = {"embed": "embeddings", "cluster": "clusters", "pairwise": "similarities", "identify": "duplicates"}
+    table = {
+        "embed": "embeddings",
+        "detect": "copies",
+        "cluster": "clusters",
+        "pairwise": "similarities",
+        "identify": "duplicates",
+    }
     (finished / f"work/_steps/{step}.json").unlink()
     half = finished / "work" / table.get(step, "removed")
     next(half.glob("*.parquet")).unlink()
@@ -233,7 +240,7 @@ def test_a_step_alone_is_refused_where_other_settings_made_what_it_builds_on(spa
     config = settings(pairwise={"which_to_keep": "easy"}, identify={"eps": 0})
     before = files_of(finished / "work")
 
-    with pytest.raises(SchemaError, match=r"^identify: the tables of pairwise, .*: spark-imgdedup pairwise "):
+    with pytest.raises(SchemaError, match=r"^identify: the tables of detect, .*: spark-imgdedup detect "):
         run(config, spark, steps=["identify", "remove"])  # from the similarities of which_to_keep hard
 
     before.pop("config.yaml")
@@ -258,7 +265,8 @@ def test_steps_that_are_renewed_one_by_one_give_what_a_run_gives(spark, finished
     make_tar(finished / "data/new.tar", [("9.jpg", jpeg(1))])
 
     for step in STEPS:
-        assert steps_done(caplog, settings(), spark, steps=[step]) == ([step], [])
+        along = ["detect"] if step == "cluster" else []
+        assert steps_done(caplog, settings(), spark, steps=[step]) == ([step], along)
 
     assert record_of(finished, "remove")["counts"]["removed"] == {"duplicate": 3}
     assert steps_done(caplog, settings(), spark) == ([], list(STEPS))
@@ -275,7 +283,7 @@ def test_a_record_of_an_older_version_is_made_again(spark, finished, caplog):
 def test_the_steps_after_embed_do_not_need_the_shards(spark, finished, caplog):
     shutil.rmtree(finished / "data")
 
-    assert steps_done(caplog, settings(identify={"eps": 0}), spark, steps=["identify"]) == (["identify"], [])
+    assert steps_done(caplog, settings(identify={"eps": 0}), spark, steps=["identify"]) == (["identify"], ["groups"])
 
 
 def test_a_mistake_leaves_the_earlier_tables_valid(spark, finished, caplog):
@@ -293,7 +301,7 @@ def test_a_mistake_leaves_the_earlier_tables_valid(spark, finished, caplog):
 def test_eps_null_stops_after_similarities(spark, fresh, caplog):
     done, _ = steps_done(caplog, settings(identify={"eps": None}), spark)
 
-    assert done == ["embed", "cluster", "pairwise"]
+    assert done == ["embed", "detect", "cluster", "pairwise"]
     assert [line for line in caplog.messages if "`spark-imgdedup eps` prints what each eps would remove" in line]
     assert not (fresh / "work/duplicates").exists()
     assert not (fresh / "out").exists()
@@ -385,18 +393,18 @@ PLANS = {
     "everything": ({}, None, [*STEPS, "report"]),
     "the order of the data": ({}, ["remove", "embed"], ["embed", "remove"]),
     "only what is asked for": ({}, ["report"], ["report"]),
-    "no eps": ({"identify": {"eps": None}}, None, ["embed", "cluster", "pairwise", "report"]),
+    "no eps": ({"identify": {"eps": None}}, None, ["embed", "detect", "cluster", "pairwise", "report"]),
     "no eps but a list of ids": (
         {"identify": {"eps": None}, "remove": {"ids_path": "ids"}},
         None,
-        ["embed", "cluster", "pairwise", "remove", "report"],
+        ["embed", "detect", "cluster", "pairwise", "remove", "report"],
     ),
-    "own embeddings": ({"cluster": {"embeddings_path": "mine"}}, None, [*STEPS[1:], "report"]),
+    "own embeddings": ({"cluster": {"embeddings_path": "mine"}}, None, [*STEPS[2:], "report"]),
     "own embeddings and an embed of its own": ({"cluster": {"embeddings_path": "mine"}}, ["embed"], ["embed"]),
     "a model without a preset": (
         {"identify": {"eps": "auto"}},
         None,
-        ["embed", "cluster", "pairwise", "report"],
+        ["embed", "detect", "cluster", "pairwise", "report"],
     ),
 }
 

@@ -29,7 +29,8 @@ def make(tmp_path, monkeypatch):
 
     def settings(eps=0.05, **pairwise):
         cluster = {"embeddings_path": "mine.parquet", "n_clusters": 6}
-        return parse_config({"cluster": cluster, "identify": {"eps": eps}, "pairwise": pairwise})
+        identify = {"eps": eps, "rule": pairwise.pop("rule", "greedy")}
+        return parse_config({"cluster": cluster, "identify": identify, "pairwise": pairwise})
 
     return settings
 
@@ -79,10 +80,12 @@ def test_a_search_for_the_largest_eps_serves_all_below_it(spark, make):
     assert first["counts"]["eps"] == 0.3
 
 
-def test_a_search_of_all_pairs_serves_any_eps(spark, make):
-    run(make(eps=0.05, probes="all"), spark)
+def test_the_scores_of_all_pairs_serve_any_eps_and_what_hangs_together_the_eps_it_was_found_for(spark, make):
+    run(make(eps=0.05, probes="all", rule="semdedup"), spark)
     first = record("pairwise")
-    run(make(eps=0.5, probes="all"), spark)
-
+    run(make(eps=0.5, probes="all", rule="semdedup"), spark)
     assert record("pairwise") == first
+
+    run(make(eps=0.5, probes="all", rule="greedy"), spark)
+    assert record("pairwise") != first
     assert first["counts"]["for_any_eps"]

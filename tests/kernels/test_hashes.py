@@ -8,7 +8,9 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageFilter
 
 from spark_imgdedup.kernels.hashes import (
+    MIN_CLEAR,
     VIEWS,
+    clear_coefficients,
     connected_components,
     hamming_distances,
     perceptual_hash,
@@ -218,3 +220,16 @@ def test_an_edge_to_nowhere_is_refused(edges):
 def test_edges_that_are_no_pairs_are_refused():
     with pytest.raises(ValueError, match=r"matrix \(E, 2\), got shape \(2, 3\)"):
         connected_components(3, np.zeros((2, 3), np.int64))
+
+
+def test_stripes_and_flat_colours_have_few_clear_coefficients_and_pictures_many():
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+        (90, 70), Image.Resampling.BICUBIC
+    )
+    stripes = Image.fromarray(
+        np.repeat(np.uint8([[[200, 0, 0]], [[255, 255, 255]], [[0, 0, 200]]]), 30, axis=0).repeat(90, 1)
+    )
+    flat = Image.new("RGB", (64, 64), (200, 30, 30))
+
+    assert [clear_coefficients(each) >= MIN_CLEAR for each in (picture, stripes, flat)] == [True, False, False]

@@ -215,7 +215,18 @@ def test_scores_hashes_and_vectors_are_those_of_their_own_picture(with_encoder, 
     assert rows[1].pixel_sha256 is None
     pixels = bytes([200]) * (6 * 5 * 3)
     assert rows[2].pixel_sha256 == hashlib.sha256(b"RGB 6x5 " + pixels).hexdigest()
-    assert len(rows[2].phash) == 8
+    assert rows[2].phash is None  # one colour: its hash would say nothing
+
+
+def test_a_hash_is_taken_where_it_says_something_of_its_picture():
+    stripes = np.tile(np.repeat(np.uint8([[255, 0]]), 16, axis=1), (64, 2))[..., None].repeat(3, axis=2)
+    records = [record(n, bytes_of(image)) for n, image in enumerate((scene(), Image.fromarray(stripes)))]
+
+    rows = flat(embed_stream(records, PixelWork(phash_bits=64, phash_views="mirror"), sizes()))
+
+    assert [row.phash is not None for row in rows] == [True, False]
+    assert [row.phash_views is not None for row in rows] == [True, False]
+    assert rows[1].rejected_because is None
 
 
 def test_nothing_but_what_was_asked_for_is_taken_from_the_pixels():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -52,7 +53,8 @@ def test_a_whole_run_in_lines():
         "clusters     2, the largest of 5 rows (71.4%)",
         "compared     1,234 pairs (home): one may do",
         "found        99.50% of the pairs within eps 0.1 (99.00% to 99.75%), by 1,200 pairs of 512 sampled rows",
-        "duplicates   3 (30.0%) at eps 0.1",
+        "duplicates   3 (30.0%) by semdedup at eps 0.1",
+        "uncovered    0 of these name an image that goes itself; groups wiped out: 0 of 0",
         "removed      duplicate 3; 1 cut off in damaged shards",
         "kept         6 samples in out",
         "unmatched    1 ids to remove are not in the dataset",
@@ -164,8 +166,23 @@ def test_what_found_the_duplicates_is_told_where_it_was_more_than_one():
     both = Summary(duplicates=3, read=10, eps=0.1, breakdowns={"found_by": {"embedding": 2, "exact": 1}})
     one = Summary(duplicates=3, read=10, eps=0.1, breakdowns={"found_by": {"embedding": 3}})
 
-    assert list(both.lines())[1:] == ["duplicates   3 (30.0%) at eps 0.1", "found by     embedding 2, exact 1"]
-    assert list(one.lines())[1:] == ["duplicates   3 (30.0%) at eps 0.1"]
+    assert list(both.lines())[-1] == "found by     embedding 2, exact 1"
+    assert "found by" not in "".join(one.lines())
+
+
+def test_more_images_than_an_eps_was_measured_for_are_told():
+    many, few = (Summary(duplicates=3, eps=0.22, clustered=n, measured_for=5000) for n in (5001, 5000))
+
+    assert any(line.startswith("beware       eps 0.22 was measured for up to 5,000 images") for line in many.lines())
+    assert not any("beware" in line for line in few.lines())
+
+
+def test_what_is_lost_or_must_stay_twice_is_told():
+    lost = Summary(duplicates=3, rule="semdedup", eps=0.1, uncovered=2, groups=5, wiped_out=1, both_stay=4)
+
+    lines = list(lost.lines())
+    assert "uncovered    2 of these name an image that goes itself; groups wiped out: 1 of 5" in lines
+    assert "must stay    4 images that repeat another one which must stay too" in lines
 
 
 def test_records_built_on_tables_that_are_no_longer_there_are_left_out():
@@ -193,7 +210,7 @@ def test_report_json_holds_the_summary_and_the_records_without_a_spark(tables, t
         "step": "identify",
         "fingerprint": "i1",
         "seconds": 0.5,
-        "counts": {"eps": 0.1, "duplicates": 3, "found_by": {}},
+        "counts": asdict(ALL["identify"].counts),
         "built_on": {"pairwise": "p1"},
         "version": "",
         "models": {},

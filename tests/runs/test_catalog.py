@@ -52,12 +52,20 @@ def test_a_run_writes_its_tables_by_name_and_nothing_but_records_and_vectors_bel
 
     summary = run(config, spark)
 
-    assert names_in(spark, schema) == {"embeddings", "clusters", "similarities", "duplicates", "removed", "kept"}
+    assert names_in(spark, schema) == {
+        "embeddings",
+        "copies",
+        "clusters",
+        "similarities",
+        "duplicates",
+        "removed",
+        "kept",
+    }
     left = {path.name for path in (tmp_path / "work").iterdir()}
-    assert left == {"_steps", "blocks", "centroids", "config.yaml", "report"}
+    assert left == {"_steps", "blocks", "centroids", "links", "groups", "config.yaml", "report"}
     assert (summary.read, summary.kept, summary.removed) == (4, 3, {"duplicate": 1})
     rows = spark.read.table(f"spark_catalog.`{schema}`.duplicates").collect()
-    assert [(row["image_id"], row["max_id"]) for row in rows] == [("a/0", "b/0")]
+    assert [(row["image_id"], row["max_id"]) for row in rows] == [("b/0", "a/0")]
     written = tmp_path / "work/config.yaml"
     assert yaml.safe_load(written.read_text())["tables"] == {"catalog": "spark_catalog", "schema": schema}
     assert load_config(str(written)).tables == config.tables

@@ -14,7 +14,7 @@ OWN = {"embeddings_path": "embeddings", "id_field": "clip"}
 
 def settings(*metadata, **sections):
     cluster = sections.pop("cluster", {}) | {"metadata_columns": list(metadata)}
-    return parse_config({"cluster": cluster, "input": {"path": "data"}} | sections)
+    return parse_config({"cluster": cluster, "input": {"path": "data"}, "detect": {"prepass": []}} | sections)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from spark_imgdedup import schemas
-from spark_imgdedup.config import Config, parse_config
+from spark_imgdedup.config import parse_config
 from spark_imgdedup.counts import ClusterCounts, ImageCounts, PairwiseCounts, SampleCounts
 from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.blocks import BlockIndex
@@ -19,10 +19,13 @@ from spark_imgdedup.stages.search import Search
 from spark_imgdedup.stages.survey import Recall
 
 EMBEDDINGS = schemas.EMBEDDINGS.format(embedding="binary")
+NO_HASHES = parse_config({"detect": {"prepass": []}})
 
 
 def embedding_row(image_id, key, reason=None, error=None, n_bytes=10):
-    return (image_id, "s", key, 4, 4, "JPEG", n_bytes, "00", None, None, b"" if reason else b"12", reason, error)
+    known = {"image_id": image_id, "shard": "s", "key": key, "width": 4, "height": 4, "image_bytes": n_bytes}
+    made = {"sha256": "00", "embedding": b"" if reason else b"12", "rejected_because": reason, "error": error}
+    return tuple((known | made).get(name) for name in schemas.column_names(EMBEDDINGS))
 
 
 def test_images_are_counted_by_what_became_of_them(spark):
@@ -36,7 +39,7 @@ def test_images_are_counted_by_what_became_of_them(spark):
         embedding_row("b", None, schemas.DAMAGED_SHARD, "b.tar: cut", n_bytes=None),
     ]
 
-    found = counting.count_images(spark.createDataFrame(rows, EMBEDDINGS), Config())
+    found = counting.count_images(spark.createDataFrame(rows, EMBEDDINGS), NO_HASHES)
 
     assert found == ImageCounts(
         samples=5,
@@ -50,7 +53,7 @@ def test_images_are_counted_by_what_became_of_them(spark):
 
 
 def test_no_images_are_counted_as_none(spark):
-    found = counting.count_images(spark.createDataFrame([], EMBEDDINGS), Config())
+    found = counting.count_images(spark.createDataFrame([], EMBEDDINGS), NO_HASHES)
 
     assert found == ImageCounts(samples=0)
 

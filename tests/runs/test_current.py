@@ -37,7 +37,8 @@ def data(tmp_path):
 
 
 def tables_for(data, **sections):
-    merged = {"input": {"path": str(data)}, "work_dir": str(data.parent / "work"), "identify": {"eps": 0.1}}
+    merged = {"input": {"path": str(data)}, "work_dir": str(data.parent / "work")}
+    merged |= {"identify": {"eps": 0.1}, "detect": {"prepass": []}, "pairwise": {"which_to_keep": "hard"}}
     return Tables(None, parse_config(merged | sections))
 
 
@@ -70,7 +71,9 @@ def test_a_search_that_is_the_same_for_any_eps_stays_current(data):
     record = tables.record("pairwise")
     tables.finish(replace(record, counts=PairwiseCounts(2, eps=0.1, for_any_eps=True)))
 
-    assert "pairwise" in current(tables_for(data, identify={"eps": 0.9}))
+    assert "pairwise" in current(tables_for(data, identify={"eps": 0.9, "rule": "semdedup"}))
+    # What hangs together was told for the eps of the search alone.
+    assert "pairwise" not in current(tables_for(data, identify={"eps": 0.9, "rule": "greedy"}))
 
 
 def test_what_was_just_made_is_current(data):

@@ -25,6 +25,7 @@ def data(tmp_path):
 
 def settings(data, **sections):
     merged = {"input": {"path": str(data)}, "output": {"path": str(data.parent / "out")}, "identify": {"eps": 0.1}}
+    merged |= {"detect": {"prepass": []}, "pairwise": {"which_to_keep": "hard"}}
     for name, section in sections.items():
         merged[name] = merged.get(name, {}) | section
     return parse_config(merged)
@@ -58,7 +59,10 @@ def changed(one, other):
         ("pairwise", {"which_to_keep": "easy"}, STEPS[2:]),
         ("pairwise", {"distance_metric": "l2"}, []),
         ("pairwise", {"which_to_keep": "metadata", "metadata_columns": ["image_id"]}, STEPS[2:]),
+        ("pairwise", {"which_to_keep": "best"}, STEPS[1:]),  # the columns that it ranks by go along from cluster on
+        ("pairwise", {"keep": "pixels desc", "which_to_keep": "auto"}, STEPS[1:]),
         ("identify", {"eps": 0.2}, STEPS[3:]),
+        ("identify", {"rule": "components"}, STEPS[3:]),
         ("remove", {"unreadable": "drop"}, STEPS[4:]),
         ("output", {"repack": 10}, STEPS[4:]),
         ("embed", {"batch_size": 7}, ()),

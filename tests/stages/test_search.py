@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from spark_imgdedup.config import parse_config
-from spark_imgdedup.files import artifacts
-from spark_imgdedup.files.blocks import save_index
-from spark_imgdedup.kernels.packing import home_tiles, pack
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages import search as stage
-from spark_imgdedup.stages.blocks import Blocks, read_clusters, write_blocks
-from spark_imgdedup.stages.centroids import fit_centroids, fit_source, measure
+from spark_imgdedup.stages.centroids import fit_centroids
 from spark_imgdedup.stages.cluster import assign_clusters
-from spark_imgdedup.stages.forest import forest_edges
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.probes import Plan, write_copies
 from spark_imgdedup.stages.search import search_blocks
 from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_files import FileSource, file_source
-from spark_imgdedup.stages.vector_source import vector_source
-
-EPS = 0.05
-DIM = 12
-
-
-def crowded(n=360, seed=0):
-    """Rows in every direction, so that borders lie everywhere, pairs at eps and just beyond it, and copies."""
-    rng = np.random.default_rng(seed)
-    rows = l2_normalize(rng.standard_normal((n, DIM)))
-    aside = rng.standard_normal((n // 6, DIM))
-    aside -= (aside * rows[: n // 6]).sum(axis=1, keepdims=True) * rows[: n // 6]
-    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
-    cosine = np.where(np.arange(n // 6) % 2, 1 - EPS, 1 - EPS - 2e-6)[:, None]
-    near = cosine * rows[: n // 6] + np.sqrt(1 - cosine**2) * aside
-    return np.concatenate([rows, l2_normalize(near), rows[: n // 12]]).astype(np.float32)
-
-
-def settings(path, **sections):
-    cluster = {"embeddings_path": str(path), "n_clusters": 9, **sections.pop("cluster", {})}
-    return parse_config({"cluster": cluster, "identify": {"eps": EPS}, **sections})
-
-
-def written(folder, rows, n_files=3, ids=None):
-    """The rows as a Parquet table of several files and row groups."""
-    folder.mkdir()
-    ids = [f"id-{number:04}" for number in range(len(rows))] if ids is None else ids
-    for number, part in enumerate(np.array_split(np.arange(len(rows)), n_files)):
-        table = pa.table(
-            {
-                "id": [ids[place] for place in part],
-                "embedding": pa.array(list(rows[part]), pa.list_(pa.float32())),
-                "size": pa.array((part * 7919) % 13),
-            }
-        )
-        pq.write_table(table, folder / f"{number}.parquet", row_group_size=50)
-    return folder
-
-
-def blocks_of(spark, tmp_path, config, *, through_rows=False):
-    """The blocks of a table as the cluster step writes them, and the sample of their rows."""
-    path = config.cluster.embeddings_path
-    df = open_table(spark, (path,))
-    source = vector_source(df, config) if through_rows else file_source(df, path, config)
-    assert isinstance(source, FileSource) is not through_rows
-    population = measure(source)
-    centroids = artifacts.save(str(tmp_path / "centroids"), fit_source(source, population))
-    found = write_blocks(source, centroids, population, str(tmp_path / "blocks"))
-    save_index(found.index, {})
-    return Blocks.of(read_clusters(source, found.index), found.index, centroids, config), found.sample
+from tests.stages.vectors import DIM, EPS, blocks_of, crowded, folders, settings, written
 
 
 def searched(spark, tmp_path, config, **build):
     blocks, sample = blocks_of(spark, tmp_path, config, **build)
-    search = search_blocks(blocks, sample, EPS, str(tmp_path / "probes"))
+    search = search_blocks(blocks, sample, EPS, folders(tmp_path))
     return search, rows_of(search.similarities)
 
 
@@ -211,51 +152,3 @@ def test_auto_takes_the_cheapest_plan_that_finds_enough_and_says_why(spark, tmp_
     near = {id_ for id_, (score, _) in expected.items() if score >= LOW}
     missed = {id_ for id_ in near if found[id_][1] < LOW}
     assert len(missed) <= 0.02 * len(near)
-
-
-# --- what the rules of several rows will need
-
-
-def components(ids, edges):
-    """The rows that hang together, as a set of frozensets."""
-    tree = {id_: id_ for id_ in ids}
-
-    def root(id_):
-        while tree[id_] != id_:
-            id_ = tree[id_]
-        return id_
-
-    for one, other in edges:
-        tree[root(one)] = root(other)
-    groups = {}
-    for id_ in ids:
-        groups.setdefault(root(id_), set()).add(id_)
-    return {frozenset(group) for group in groups.values()}
-
-
-@pytest.mark.parametrize("max_rows", [1000, 40])
-def test_the_forests_of_all_tiles_hold_together_what_all_pairs_within_eps_do(spark, tmp_path, table, max_rows):
-    config = settings(table, pairwise={"probes": "margin"})
-    blocks, _ = blocks_of(spark, tmp_path, config)
-    copies = write_copies(blocks, Plan("margin", alpha=1.0), EPS, str(tmp_path / "probes"))
-    tiles = list(home_tiles(blocks.index.sizes, copies.sizes, max_rows=max_rows, max_pairs=1e9))
-    edges = forest_edges(blocks, copies, pack(tiles, 3), EPS).collect()
-
-    ids = [f"id-{number:04}" for number in range(len(ROWS))]
-    unit = l2_normalize(ROWS).astype(np.float64)
-    cosines = np.round(unit @ unit.T / np.outer(*[np.linalg.norm(unit, axis=1)] * 2), 6)
-    pairs = [(ids[i], ids[j]) for i, j in zip(*np.nonzero(np.triu(cosines >= LOW, 1)), strict=True)]
-    assert components(ids, [(edge.id_a, edge.id_b) for edge in edges]) == components(ids, pairs)
-    assert {(edge.id_a, edge.id_b) for edge in edges} <= {pair for a, b in pairs for pair in ((a, b), (b, a))}
-    for edge in edges:
-        assert edge.cosine == cosines[int(edge.id_a[3:]), int(edge.id_b[3:])]
-
-
-def test_a_crowd_has_one_edge_less_than_rows(spark, tmp_path):
-    rng = np.random.default_rng(0)
-    crowd = l2_normalize(np.ones((1, DIM)) + 1e-3 * rng.standard_normal((200, DIM)))
-    config = settings(written(tmp_path / "embeddings", crowd), cluster={"n_clusters": 1})
-    blocks, _ = blocks_of(spark, tmp_path, config)
-    tiles = list(home_tiles(blocks.index.sizes, max_rows=1000, max_pairs=1e9))
-
-    assert forest_edges(blocks, None, pack(tiles, 1), EPS).count() == 199
