@@ -1,8 +1,8 @@
-"""What a run finds of the repeats planted in a larger corpus, by edit, for several eps.
+"""What a run finds of the repeats planted in larger corpora, by edit, and what it removes beside them, for several eps.
 
-    python benchmarks/quality.py --corpus DIR [--model efficientnet-lite0] [--eps 0.1 0.2 0.22]
+    python benchmarks/quality.py --corpus DIR [DIR …] [--model efficientnet-lite0] [--eps 0.1 0.2] [--set KEY=VALUE]
 
-The embeddings are made once; each eps costs seconds.
+The embeddings are made once; each eps costs seconds. `before`: the default of the first wave, for comparison.
 """
 
 from __future__ import annotations
@@ -19,39 +19,71 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from corpus import Corpus, measures, recalls
 
-from spark_imgdedup.config import Config, EmbedConfig, IdentifyConfig, InputConfig
+from spark_imgdedup.config import load_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.truth import score_run
 from spark_imgdedup.runs.tables import Tables
 
 RESULTS = Path(__file__).parent / "results"
+BEFORE = ["identify.rule=semdedup", "pairwise.which_to_keep=hard", "detect.prepass=[]", "input.trim_borders=false"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="efficientnet-lite0")
-    parser.add_argument("--eps", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.22, 0.25, 0.3, 0.35])
-    parser.add_argument("--work", type=Path, help="keep the tables here; by default they go when the run ends")
+    parser.add_argument("--eps", type=float, nargs="+", default=[0.1, 0.16, 0.2, 0.22, 0.25, 0.3])
+    parser.add_argument("--set", nargs="*", default=[], help="more settings of the run")
+    parser.add_argument("--before", action="store_true", help="the default of the first wave")
+    parser.add_argument("--name", default="quality", help="of the file in results/")
     arguments = parser.parse_args()
-    corpus, levels = Corpus(arguments.corpus), []
-    with tempfile.TemporaryDirectory() as scratch:
-        truth = corpus.write_truth(Path(scratch))
-        config = Config(
-            input=InputConfig(path=corpus.shards),
-            work_dir=str(arguments.work or Path(scratch) / "work"),
-            embed=EmbedConfig(model=arguments.model),
-        )
-        for eps in arguments.eps:
-            at_eps = config.model_copy(update={"identify": IdentifyConfig(eps=eps)})
-            run(at_eps, steps=["embed", "cluster", "pairwise", "identify"])
-            rows = Tables(None, at_eps).read("duplicates").collect()
-            score = score_run(truth, {row["image_id"]: row["max_id"] for row in rows})
-            levels.append({"eps": eps, **measures(score, len(rows)), "recall_by_transform": recalls(score)})
-    result = {"model": arguments.model, "images": len(corpus.rows()), "levels": levels}
+    result = {"model": arguments.model, "settings": [*(BEFORE if arguments.before else ()), *arguments.set]}
+    result["corpora"] = {
+        folder.name: measure(Corpus(folder), arguments, result["settings"]) for folder in arguments.corpus
+    }
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "quality.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measure(corpus: Corpus, arguments: argparse.Namespace, settings: list[str]) -> dict:
+    levels = []
+    with tempfile.TemporaryDirectory() as scratch:
+        truth = corpus.write_truth(Path(scratch))
+        plain = {
+            row["image_id"] for row in corpus.rows() if row["group"].startswith("p-") and row["role"] == "distractor"
+        }
+        for eps in arguments.eps:
+            config = load_config(
+                None,
+                [
+                    f"input.path={corpus.shards}",
+                    f"work_dir={scratch}/work",
+                    f"embed.model={arguments.model}",
+                    f"pairwise.max_eps={max(arguments.eps)}",
+                    f"identify.eps={eps}",
+                    *settings,
+                ],
+            )
+            summary = run(config, steps=["embed", *(["detect"] if config.detect.hashes else []), *AFTER])
+            rows = Tables(None, config).read("duplicates").collect()
+            score = score_run(truth, {row["image_id"]: row["kept_id"] for row in rows})
+            gone = {row["image_id"] for row in rows}
+            levels.append(
+                {
+                    "eps": eps,
+                    **measures(score, len(rows)),
+                    "uncovered": summary.uncovered,
+                    "wiped_out": summary.wiped_out,
+                    "plain_removed": len(plain & gone),
+                    "found_by": summary.breakdowns.get("found_by", {}),
+                    "recall_by_transform": recalls(score),
+                }
+            )
+    return {"images": len(corpus.rows()), "levels": levels}
+
+
+AFTER = ["cluster", "pairwise", "identify"]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A crowd of 300,000 near-identical rows, no two equal, among 1,000,000: does the search finish, and balanced?
 
-Runs cluster, pairwise and identify with an event log, and reads from it how long the tasks of the pairwise step's
-longest stage took: the longest over the median says whether the crowd's cluster fell to one task. Every row of the
-crowd but the one that ranks first resembles an earlier one, so what is found is known. The peak is that of the largest
-Python worker, as the kernel counted it.
+Runs cluster, pairwise and identify (by `greedy`; `--set identify.rule=components` for the other rule) with an event
+log, and reads from it how long the tasks of the longest stage of pairwise, groups and identify took: the longest over
+the median says whether the crowd fell to one task. Every row of the crowd but the one that ranks first resembles an
+earlier one, so what is found is known. The peak is that of the largest Python worker, as the kernel counted it.
 
 With `n_clusters: auto` k-means itself splits the crowd, in which three tenths of its first centroids lie, so that no
 cluster is large. With few clusters some are far larger than a task should hold.
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from steps import machine, read_table, run_steps, sgemm_rate, write_result
 from vectors import CROWD_NOISE, CROWD_SHARE, EMBEDDINGS, Recipe, make
 
-GROUP = "spark-imgdedup pairwise"  # the job group that the step names its jobs by
+GROUPS = ("pairwise", "groups", "identify")  # steps; "spark-imgdedup <step>" is the job group of each
 
 
 def events_in(folder):
@@ -49,6 +49,8 @@ def task_seconds(folder, group):
 
 def balance(tasks):
     """Of the stage that took the most seconds in all: its tasks, the longest, the median, and their ratio."""
+    if not tasks:
+        return None
     seconds = max(tasks.values(), key=sum)
     median = statistics.median(seconds)
     return {
@@ -76,8 +78,10 @@ def measure(n_clusters, vectors, scratch, given):
         "clusters": int(np.count_nonzero(sizes)),
         "largest_clusters": sorted(map(int, sizes), reverse=True)[:8],
         "duplicates": duplicates,
+        "removed": run["counts"]["identify"]["duplicates"],
+        "uncovered": run["counts"]["identify"]["uncovered"],
         "share_of_crowd_found": round(duplicates / (given.rows * CROWD_SHARE - 1), 6),
-        "pairwise_tasks": balance(task_seconds(log, GROUP)),
+        **{f"{name}_tasks": balance(task_seconds(log, f"spark-imgdedup {name}")) for name in GROUPS},
         "sgemm_gflops": round(rate / 1e9, 1),
         **run,
     }
