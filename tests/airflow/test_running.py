@@ -99,7 +99,7 @@ def test_a_task_that_failed_is_tried_again_alone(first):
 
 def test_the_log_of_report_has_the_summary(first):
     assert " samples, " in first
-    assert " duplicates   15 " in first
+    assert " duplicates   16 " in first
 
 
 def test_a_second_run_of_a_day_skips_every_step_and_touches_no_file(second, days):

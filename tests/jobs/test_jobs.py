@@ -79,7 +79,7 @@ def test_jobs_run_under_spark_submit(dataset):
     one_step = submit("identify.py", dataset, "--config", "mine.yaml", "--set", "identify.eps=0.0")
 
     assert one_step.returncode == 0, one_step.stderr[-3000:]
-    assert "1 duplicates at eps 0.0" in one_step.stdout
+    assert "1 duplicates by greedy at eps 0.0" in one_step.stdout
 
 
 def test_a_mistake_is_one_line_and_an_exit_code_for_the_scheduler(dataset):

@@ -13,7 +13,7 @@ from tests.cluster.results import TABLES, rows_of, tars_of
 from tests.object_stores.stores import one_line, run_cli, write_settings
 
 SKIPPED = "unchanged since the last run, skipped"
-STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
+STEPS = ("embed", "detect", "cluster", "pairwise", "identify", "remove")
 
 
 def put_table(s3, name, table):

@@ -115,6 +115,7 @@ def flows(folder):
             "input": {"path": f"{folder}/images", "format": "table"},
             "work_dir": f"{folder}/table/work",
             "embed": model,
+            "detect": {"prepass": []},
             "identify": {"eps": 0.1},
             "output": {"path": f"{folder}/table/out", "format": "parquet"},
         },

@@ -104,7 +104,7 @@ def test_only_the_arrow_operators_that_the_steps_are_made_of_run_python(verdicts
         "detect": {"MapInArrowExec"},
         "cluster": {"MapInArrowExec"},
         "pairwise": {"MapInArrowExec"},
-        "identify": set(),
+        "identify": {"MapInArrowExec"},
         "remove": set() if flow == "table" else {"MapInArrowExec"},
     }[step]
     everywhere = of(verdicts, flow, step, "gpu", "cpu", "partial", "removed")
