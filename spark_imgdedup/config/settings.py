@@ -219,8 +219,12 @@ class Config(Section):
     @property
     def searched_columns(self) -> tuple[str, ...]:
         """`kept_columns`, and what else of an image speaks for or against it being another's copy."""
-        by_hash = self.uses_hashes or self.detect.method == "phash"
-        return (*self.kept_columns, *(EVIDENCE if by_hash else ()))
+        return (*self.kept_columns, *(EVIDENCE if self.compares_hashes else ()))
+
+    @property
+    def compares_hashes(self) -> bool:
+        """True where perceptual hashes speak for pairs, alone or beside embeddings."""
+        return self.uses_hashes or self.detect.method == "phash"
 
     @property
     def uses_hashes(self) -> bool:

@@ -23,10 +23,10 @@ from spark_imgdedup.kernels.evidence import Pairs, Reach
 from spark_imgdedup.stages.blocks import Blocks
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.group_files import BIN_ROWS, GROUP
-from spark_imgdedup.stages.members import Members, must_stay, named
+from spark_imgdedup.stages.members import Members, must_stay, rows_of
 from spark_imgdedup.stages.probes import WRITTEN
 from spark_imgdedup.stages.selection import Columns, duplicates_of
-from spark_imgdedup.stages.spans import ranks_of
+from spark_imgdedup.stages.spans import named, ranks_of
 from spark_imgdedup.stages.tasks import map_tasks
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Rounds:
             with BlockReader(groups, options) as reader, BlockReader(heads, options) as kept_reader:
                 for each in numbers:
                     bin_, *place = parts[each]
-                    kept, kept_raw = _all_of(kept_reader, bin_)
+                    kept, kept_raw = rows_of(kept_reader, bin_)
                     thin, raw = reader.read([(place[0], place[1], place[2])])[0]
                     new = ~np.isin(thin[POSITION].to_numpy(), kept[POSITION].to_numpy())
                     thin, raw = thin.filter(pa.array(new)), raw[new]
@@ -150,11 +150,6 @@ def is_large(groups: BlockIndex) -> npt.NDArray[np.bool_]:
 
 def _plain(name: str, config: Config) -> str:
     return "id" if name == config.id_column else name
-
-
-def _all_of(reader: BlockReader, bin_: int) -> tuple[pa.Table, npt.NDArray[np.floating]]:
-    parts = reader.read(reader.index.slices(bin_, bin_ + 1))
-    return pa.concat_tables([part for part, _ in parts]).combine_chunks(), np.concatenate([raw for _, raw in parts])
 
 
 def _parts(groups: BlockIndex, bin_: int) -> Iterator[tuple[int, int, int]]:

@@ -24,7 +24,7 @@ from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.group_files import GROUP
 from spark_imgdedup.stages.identify import similarity_threshold
 from spark_imgdedup.stages.kept_columns import matrix, plain_names
-from spark_imgdedup.stages.spans import ranks_of
+from spark_imgdedup.stages.spans import named, ranks_of
 from spark_imgdedup.stages.tasks import map_tasks
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ NEVER_SEED = 11
 def reach_at(eps: float | None, config: Config) -> Reach:
     """What counts as one image at this eps, with the hashes that the settings let join; None is hashes alone."""
     detect = config.detect
-    by_hash = config.uses_hashes or detect.method == "phash"
+    by_hash = config.compares_hashes
     return Reach(
         min_cosine=None if eps is None else similarity_threshold(eps),
         radius=detect.phash_radius if by_hash else None,
@@ -97,12 +97,10 @@ def map_members(
         stays = None if never is None else artifacts.load(never)
         with BlockReader(groups, config.storage_options) as reader:
             for number in numbers:
-                parts = reader.read(groups.slices(number, number + 1))
-                if not parts:
+                if not groups.sizes[number]:
                     continue
-                thin = pa.concat_tables([part for part, _ in parts]).combine_chunks()
+                thin, raw = rows_of(reader, number)
                 thin = named(thin, config)
-                raw = np.concatenate([vectors for _, vectors in parts])
                 members = Members.of(thin, raw, config, must_stay(thin[config.id_column], stays))
                 for table in work(members):
                     yield from table.combine_chunks().to_batches()
@@ -110,9 +108,11 @@ def map_members(
     return map_tasks(blocks.spark, groups.n_clusters, run, schema, gpu_profile(blocks.spark, config))
 
 
-def named(thin: pa.Table, config: Config) -> pa.Table:
-    """Columns of blocks with the id under its name."""
-    return thin.rename_columns([config.id_column if name == "id" else name for name in thin.column_names])
+def rows_of(reader: BlockReader, bin_: int) -> tuple[pa.Table, npt.NDArray[Any]]:
+    """The rows of a bin that has some: their thin columns, and their vectors (N, D) as stored."""
+    parts = reader.read(reader.index.slices(bin_, bin_ + 1))
+    thin = pa.concat_tables([part for part, _ in parts]).combine_chunks()
+    return thin, np.concatenate([vectors for _, vectors in parts])
 
 
 def never_hashes(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -129,7 +129,7 @@ def must_stay(ids: pa.ChunkedArray, never: npt.NDArray[np.uint64] | None) -> Fla
 
 def _seen(thin: pa.Table, config: Config) -> tuple[Hashes | None, Plain | None]:
     """Hashes and pixels as matrices; None where the run has none."""
-    if not (config.uses_hashes or config.detect.method == "phash"):
+    if not config.compares_hashes:
         return None, None
     names = plain_names(config.searched_columns)
     own, views, pixels = (thin[names[name]].combine_chunks() for name in ("phash", "phash_views", "plain_pixels"))

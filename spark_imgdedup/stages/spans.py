@@ -71,8 +71,7 @@ class Loaded:
     def of(cls, reader: BlockReader, span: Span, config: Config, *, within: bool) -> Loaded:
         """Read a span and put it in order; the vectors are copied once, to their places."""
         parts = reader.read(reader.index.slices(span.first, span.last, span.start, span.stop))
-        thin = pa.concat_tables([part for part, _ in parts]).combine_chunks()
-        thin = thin.rename_columns([config.id_column if name == "id" else name for name in thin.column_names])
+        thin = named(pa.concat_tables([part for part, _ in parts]).combine_chunks(), config)
         clusters = thin["searched_in" if span.copies else "cluster_id"].to_numpy().astype(np.int64)
         ranks = ranks_of([thin], config)
         order = np.lexsort((ranks, clusters)) if within else np.argsort(ranks)
@@ -106,6 +105,11 @@ def shared_parts(one: Loaded, other: Loaded, tile: Tile) -> Iterator[tuple[slice
         return
     for cluster in np.intersect1d(one.clusters, other.clusters).tolist():
         yield one.of_cluster(cluster), other.of_cluster(cluster)
+
+
+def named(thin: pa.Table, config: Config) -> pa.Table:
+    """Columns of blocks with the id under its name."""
+    return thin.rename_columns([config.id_column if name == "id" else name for name in thin.column_names])
 
 
 def ranks_of(tables: Sequence[pa.Table], config: Config) -> Positions:
