@@ -7,13 +7,13 @@ CLIP := .venv-clip/bin/.installed
 SPARK35 := .venv-spark35/bin/.installed
 AIRFLOW := .venv-airflow/bin/.installed
 # Each has a command of its own below, and a row in README's table.
-KINDS := connect cluster airflow s3 delta rapids packaging spark35 torch
+KINDS := connect cluster airflow s3 delta rapids browser packaging faults spark35 torch
 # One thread for each numeric library: Spark runs one worker per core already.
 export OMP_NUM_THREADS ?= 1
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint format types unit slow $(KINDS) thorough docs lock bench clean
+.PHONY: help demo test test-slow check lint format types audit unit slow $(KINDS) site hostile thorough faults-100 docs lock bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -23,9 +23,9 @@ demo: $(RUN)  ## Deduplicate the sample shards and score the result against the 
 
 test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
 
-test-slow: slow $(KINDS)  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
+test-slow: slow site $(KINDS)  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
 
-check: lint types  ## Lint, format check and types
+check: lint types audit  ## Lint, format check, types, and known vulnerabilities of what is locked
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -34,12 +34,15 @@ lint: $(DEV)
 types: $(DEV)
 	$(BIN)/mypy
 
+audit: $(DEV)  ## Known vulnerabilities of the locked versions, where the index can be asked
+	$(BIN)/python scripts/audit.py
+
 unit: $(DEV)
-	$(BIN)/coverage run -m pytest -m "not torch and not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= -m "not torch and not slow and not gpu"
 	$(BIN)/coverage report --format=total
 
 slow: $(DEV)
-	$(BIN)/python -m pytest -m "slow and not (connect or cluster or airflow or s3 or delta or rapids or packaging)"
+	$(BIN)/python -m pytest -m "slow and not (connect or cluster or airflow or s3 or delta or rapids or browser or packaging or faults)"
 
 connect: $(DEV)  ## The stages and whole runs on a Spark Connect server
 	$(BIN)/python -m pytest -m connect --ignore tests/models
@@ -59,8 +62,26 @@ delta: $(DEV)  ## Tables, deletions and versions in Delta
 rapids: $(DEV)  ## What the RAPIDS Accelerator says of each step; fetches its jar, 1 GB, once
 	$(BIN)/python -m pytest -m rapids tests/rapids
 
+# Where screenshots of the pages go, for people to look at.
+export BROWSER_SHOTS ?= $(CURDIR)/build/shots
+browser: $(DEV)  ## Pages in headless Chromium, which Debian's packages bring; screenshots in build/shots
+	scripts/install_browser.sh
+	$(BIN)/python -m pytest -m browser tests/browser
+
 packaging: $(DEV)  ## The wheel and the sdist, installed and used
 	$(BIN)/python -m pytest -m packaging tests/test_packaging.py
+
+SEED ?= 0
+N ?=
+faults: $(DEV)  ## Kills, full disks, lost power, a store in trouble, then run again: make faults SEED=7 N=30
+	FAULTS_SEED=$(SEED) FAULTS_N=$(N) $(BIN)/python -m pytest tests/faults
+
+faults-100: $(DEV)  ## More than a hundred faults, thirty of them in whole runs; takes most of an hour
+	FAULTS_SEED=$(SEED) FAULTS_N=30 FAULTS_JSON=benchmarks/results/faults.json $(BIN)/python -m pytest -q tests/faults
+
+HOSTILE_EXAMPLES ?= 5000
+hostile: $(DEV)  ## Hostile files by the hundred, and random changes: make hostile HOSTILE_EXAMPLES=20000
+	HOSTILE_EXAMPLES=$(HOSTILE_EXAMPLES) $(BIN)/python -m pytest tests/hostile
 
 thorough: $(AIRFLOW)  ## The long variants of the tests of S3, Delta and Airflow, which CI has no time for
 	for kind in airflow s3 delta; do $(BIN)/python -m pytest -m "$$kind and thorough" || exit 1; done
@@ -78,6 +99,9 @@ format: $(DEV)  ## Rewrite the code as the formatter wants it
 docs: $(DEV)  ## Write the generated parts of the docs again
 	$(BIN)/python scripts/write_docs.py
 	$(BIN)/python scripts/write_matrix.py
+
+site: $(DEV)  ## The docs as a site, build/site/docs/index.html; a broken link is an error
+	$(BIN)/python -m sphinx -c docs -b html -q -W --keep-going . build/site
 
 bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/embed.py

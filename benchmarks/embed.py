@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from spark_imgdedup.config import Config, EmbedConfig, InputConfig
-from spark_imgdedup.files.shards import list_shards
+from spark_imgdedup.files.tars.shards import list_shards
 from spark_imgdedup.models import EncoderSettings, load_encoder
 
 RESULTS = Path(__file__).parent / "results"

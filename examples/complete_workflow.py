@@ -13,12 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from spark_imgdedup import Config, run
-from spark_imgdedup.errors import ImgDedupError
-from spark_imgdedup.report.sample import SampleRequest, export_sample
-from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup import Config, ImgDedupError, Result, run, sample
 
 SAMPLE_SHARDS = Path(__file__).parent / "shards"
 
@@ -39,26 +34,27 @@ def run_workflow(input_dir: str, out: str) -> None:
     run(config, steps=["embed"])
 
     print("Step 2: Finding duplicates...")
-    run(config, steps=["cluster", "pairwise", "identify"])
+    result = run(config, steps=["cluster", "pairwise", "identify"])
 
     print("Step 3: Inspecting them...")
-    inspect_duplicates(config, review=f"{out}/review")
+    inspect_duplicates(result, config, review=f"{out}/review")
 
     print("Step 4: Removing duplicate images...")
-    summary = run(config, steps=["remove", "report"])
+    result = run(config, steps=["remove", "report"])
 
+    summary = result.summary
     n_read, n_kept = summary.read or 0, summary.kept or 0
     reasons = ", ".join(f"{reason} {n}" for reason, n in {**summary.removed, "cut off": summary.cut}.items() if n)
     print(f"Original dataset: {n_read} samples in {count_tars(input_dir)} tar files")
     print(f"Deduplicated dataset: {n_kept} samples in {count_tars(f'{out}/deduplicated')} tar files")
     print(f"Reduction: {n_read - n_kept} samples ({1 - n_kept / max(n_read, 1):.1%}): {reasons or 'nothing'}")
     print(f"Deduplication complete! Results saved to: {out}/deduplicated\n")
-    print("\n".join(summary.lines()))
+    print("\n".join(result.lines()))
 
 
-def inspect_duplicates(config: Config, review: str) -> None:
+def inspect_duplicates(result: Result, config: Config, review: str) -> None:
     """Print what will be removed, and export some of it beside what it repeats."""
-    duplicates = pq.read_table(f"{config.work_dir}/duplicates").sort_by("image_id").to_pylist()
+    duplicates = result.duplicates.orderBy("image_id").collect()
     ids = [row["image_id"] for row in duplicates]
     print(f"Total images marked for removal: {len(ids)}")
     print(f"Unique images marked for removal: {len(set(ids))}")
@@ -69,7 +65,7 @@ def inspect_duplicates(config: Config, review: str) -> None:
     if Path(review).exists():
         print(f"{review} is there already; remove it to draw a sample anew")
     else:
-        print("\n".join(export_sample(Tables(None, config), SampleRequest(to=review, n=10))))
+        print("\n".join(sample(config, to=review, n=10)))
 
 
 def count_tars(folder: str) -> int:

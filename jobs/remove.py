@@ -2,7 +2,7 @@
 
 With `remove.ids_path` it works alone, on images, video clips or tables that nothing has embedded.
 
-reads   input.path; <work_dir>/duplicates and the scores of the filters, or remove.ids_path
+reads   input.path; <work_dir>/duplicates and the scores of the filters, or remove.ids_path; remove.never
 writes  <work_dir>/removed, output.path
 
     spark-submit jobs/remove.py --config conf/local.yaml --set remove.unreadable=drop

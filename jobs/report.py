@@ -1,7 +1,7 @@
-"""Print what the steps so far have counted, and write report.json.
+"""Print what the steps so far have counted, and write report.json and index.html, a page to look at.
 
-reads   the records of the steps in <work_dir>/_steps
-writes  <work_dir>/report/report.json
+reads   the records of the steps in <work_dir>/_steps, their tables, and the images that the page shows
+writes  <work_dir>/report/report.json, <work_dir>/report/index.html
 
     spark-submit jobs/report.py --config conf/local.yaml --set work_dir=work
 """

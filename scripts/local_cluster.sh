@@ -13,6 +13,8 @@
 # Environment, with defaults:
 #   PYTHON=.venv/bin/python, else python3    the Python whose pyspark is started; SPARK_HOME names a Spark instead
 #   N_WORKERS=2  WORKER_CORES=1  WORKER_MEMORY=2g
+#   WORKER_HOSTS=one                         each: 127.0.0.2, 127.0.0.3, ... as if they were machines, which speculation
+#                                            asks for (Linux)
 #   WORKER_OPTIONS=                          Java options of each worker, such as those that give it GPUs
 #   MASTER_PORT=0  MASTER_UI_PORT=0          0: a free one
 #   START_SECONDS=90                         how long to wait for the workers
@@ -97,7 +99,7 @@ has_address() { [[ -n $(master_url) ]]; }
 is_registered() { grep -q 'Successfully registered with master' "$folder/logs/$1.log" 2>/dev/null; }
 
 start() {
-  local name
+  local name host=127.0.0.1
   if ! is_running master; then
     stop >/dev/null # workers of a master that is gone
     launch master org.apache.spark.deploy.master.Master \
@@ -106,8 +108,9 @@ start() {
     master_url >"$folder/master.url"
   fi
   for name in $(names | tail -n +2); do
+    [[ ${WORKER_HOSTS:-one} == one ]] || host=127.0.0.$((1 + ${name#worker-}))
     is_running "$name" || launch "$name" org.apache.spark.deploy.worker.Worker "$(cat "$folder/master.url")" \
-      --host 127.0.0.1 --port 0 --webui-port 0 --cores "${WORKER_CORES:-1}" --memory "${WORKER_MEMORY:-2g}" \
+      --host "$host" --port 0 --webui-port 0 --cores "${WORKER_CORES:-1}" --memory "${WORKER_MEMORY:-2g}" \
       --work-dir "$folder/work"
   done
   for name in $(names | tail -n +2); do

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from spark_imgdedup.config import InputConfig
-from spark_imgdedup.files.shards import list_shards
-from spark_imgdedup.kernels.images import ImageError, decode_image
+from spark_imgdedup.files.tars.shards import list_shards
+from spark_imgdedup.kernels.bounds import ImageError
+from spark_imgdedup.kernels.images import decode_image
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.stages.read import iter_images

@@ -1,4 +1,4 @@
-"""Write the parts of the docs that the code already states: docs/configuration.md and docs/tables.md.
+"""Write the parts of the docs that the code already states: configuration.md, tables.md and commands.md in docs/.
 
 python scripts/write_docs.py [--to docs]
 """
@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import BaseModel
+from typer.cli import get_docs_for_click
+from typer.main import get_command
 
 from spark_imgdedup import schemas
+from spark_imgdedup.cli import app
 from spark_imgdedup.config import Config, ScorerConfig, Section, describe
 from spark_imgdedup.models import Preprocess
 
+NAME = "spark-imgdedup"
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Written by scripts/write_docs.py: change the code it reads, then run `make docs`. -->"
 
@@ -55,7 +60,12 @@ TABLES = {
         schemas.DUPLICATES.format(id="image_id string", id_type="string"),
     ),
     "removed": ("remove", "One row per sample that leaves the dataset.", schemas.REMOVED),
-    "kept": ("remove", "One row per tar that was written (`output.format: webdataset`).", schemas.KEPT),
+    "kept": (
+        "remove",
+        "One row per sample that was written, and one per tar (`key` is null), where `output.format` is webdataset; "
+        "where it is images, one row per file.",
+        schemas.KEPT,
+    ),
 }
 MEANINGS = {
     "image_id": "shard path below `input.root` and key, or the field that `input.id_field` names",
@@ -96,12 +106,12 @@ MEANINGS = {
     "max_id": "the better-ranked image that it resembles most, of those it was compared with; itself if there is none; "
     "in `duplicates`, the image that it goes for",
     "cosine_sim_score": "the cosine to that image, 6 decimals; 0 if it ranks first, null where there are no vectors",
-    "reason": "duplicate, or the `rejected_because` that made it leave",
-    "name": "of the tar, without `.tar`",
-    "temporary": "where it was written before it got its name",
-    "n_samples": "samples in it",
+    "reason": "duplicate, listed (in `remove.ids_path`), or the `rejected_because` that made it leave",
+    "tar": "the tar that holds it, below `output.path`; null for a file of its own",
+    "bytes": "of the sample's members; of a tar, its size",
+    "temporary": "where the tar, or the file, was written before it got its name",
+    "n_samples": "samples in the tar",
     "n_cut": "samples that could not be copied because the input ends inside of them",
-    "n_bytes": "size of the tar",
     "damage": "what was wrong with the input shards, one line each",
     "members": "extension to bytes, as they lay in the tar",
 }
@@ -189,7 +199,11 @@ def tables() -> str:
         "|---|---|",
         "| `centroids/array.npy`, `manifest.json` | (K, D) float32 unit centroids, with their shape and SHA-256 |",
         "| `report/report.json` | the summary of the run and the record of each step |",
+        "| `report/index.html` | the same as [a page](guide-review.md#the-page), with pairs to look at |",
         "| `config.yaml` | the settings of the last run, with `eps` resolved and secrets hidden |",
+        "| `restored.jsonl` | the samples that [`restore`](guide-removal.md#bring-something-back) has brought back: "
+        "`image_id`, and the `reason` for which each was removed |",
+        "| `decisions.jsonl` | what people have decided of pairs: `spark-imgdedup review import` writes it |",
         "| `index` | `image_id`, `shard`, `key` of every sample, with `remove.match_field` also `match_id`; where no "
         "other table has them |",
         "",
@@ -203,6 +217,18 @@ def tables() -> str:
         "complete, and the names of the files that belong to it.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """docs/commands.md."""
+    group = get_command(app)
+    context = typer.Context(group, info_name=NAME)
+    page = get_docs_for_click(obj=group, ctx=context, name=NAME)
+    # Its list of commands cuts each summary off; the headings below are the list.
+    page = re.sub(r"\*\*Commands\*\*:\n\n(?:\* [^\n]*\n)+\n", "", page)
+    # GitHub and Sphinx make other anchors of code in headings, and `$` is not what one types.
+    page = re.sub(r"^(#+) `(.*)`$", r"\1 \2", page, flags=re.MULTILINE).replace("$ spark-imgdedup", "spark-imgdedup")
+    return f"{NOTICE}\n{page.replace(f'# {NAME}', '# Commands', 1).strip()}\n"
 
 
 def _columns(schema: str) -> Iterator[str]:
@@ -255,11 +281,12 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the pages")
     folder: Path = parser.parse_args().to
-    for name, text in (("configuration.md", configuration()), ("tables.md", tables())):
+    pages = {"configuration.md": configuration(), "tables.md": tables(), "commands.md": commands()}
+    for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 

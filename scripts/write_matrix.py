@@ -80,6 +80,20 @@ COMPONENTS = (
         remark="plans only: nothing ran on a GPU",
     ),
     Component(
+        "kills, full disks, lost power, a store in trouble",
+        marker="faults",
+        command="make faults",
+        against="one machine, that cluster, and versitygw {scripts/s3_server.sh} behind a proxy that fails",
+        remark="one machine; more than a hundred faults by `make faults-100`",
+    ),
+    Component(
+        "Chromium",
+        marker="browser",
+        command="make browser",
+        against="Debian's package, by selenium {dev:selenium}",
+        remark="the report page; no other browser",
+    ),
+    Component(
         "open_clip, timm, torch",
         marker="torch",
         command="make torch",

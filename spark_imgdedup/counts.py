@@ -28,6 +28,11 @@ class StepCounts:
         raise NotImplementedError
 
 
+def not_read_in_words(not_read: Mapping[str, int]) -> str:
+    """The files below an input that are not read, to be added to a line: "; not read: heic 12, hidden folder 3"."""
+    return f"; not read: {', '.join(f'{why} {n:,}' for why, n in not_read.items())}" if not_read else ""
+
+
 @dataclass(frozen=True)
 class ImageCounts(StepCounts):
     """What became of the images of the input; `hashes` are those that were taken of each."""
@@ -39,13 +44,14 @@ class ImageCounts(StepCounts):
     damaged_shards: tuple[str, ...] = ()  # the first of them, with what was wrong
     n_damaged_shards: int = 0
     hashes: tuple[str, ...] = ()
+    not_read: Mapping[str, int] = field(default_factory=dict)  # files below the input, by reason
 
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
         rate = self.samples / seconds if seconds else 0
         return (
             f"{self.samples:,} images in {seconds:.1f} s ({rate:.1f} images/s), {sum(self.rejected.values()):,} of "
-            "them without a usable image"
+            f"them without a usable image{not_read_in_words(self.not_read)}"
         )
 
 
@@ -142,6 +148,8 @@ class IdentifyCounts(StepCounts):
     groups: int = 0  # images that stay for others
     wiped_out: int = 0  # of these, such as go themselves
     both_stay: int = 0  # images that must stay, and repeat another one that must
+    different: int = 0  # pairs that people have called different
+    decided_unknown: int = 0  # ids in decisions that the dataset has not
     measured_for: int | None = None  # for so many images that eps is right with the encoder
 
     def in_words(self, seconds: float) -> str:
@@ -151,7 +159,9 @@ class IdentifyCounts(StepCounts):
         found = f"{self.duplicates:,} duplicates by {self.rule}{at}{f' ({by})' if len(self.found_by) > 1 else ''}"
         kept = f"uncovered removals {self.uncovered:,}, groups wiped out {self.wiped_out:,} of {self.groups:,}"
         both = f", {self.both_stay:,} that must stay repeat one another" if self.both_stay else ""
-        return f"{found}, {kept}{both}, in {seconds:.1f} s"
+        apart = f", {self.different:,} pairs called different" if self.different else ""
+        unknown = f", {self.decided_unknown:,} decided ids not in the dataset" if self.decided_unknown else ""
+        return f"{found}, {kept}{both}{apart}{unknown}, in {seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -201,6 +211,8 @@ class RemoveCounts(OutputCounts, SampleCounts, StepCounts):
 
     removed: Mapping[str, int] = field(default_factory=dict)  # by reason
     output: str | None = None
+    not_read: Mapping[str, int] = field(default_factory=dict)  # files below the input, by reason
+    stay_anyway: int = 0  # samples that would leave, but were brought back, or are named by remove.never
 
     @classmethod
     def of(cls, samples: SampleCounts, removed: Mapping[str, int], output: str | None, written: OutputCounts) -> Self:
@@ -211,4 +223,8 @@ class RemoveCounts(OutputCounts, SampleCounts, StepCounts):
         """The counts in a line, with what they took."""
         n_removed = sum(self.removed.values())
         ids = f"; {self.ids_in_words()}" if self.ids_given or self.ids_null else ""
-        return f"{self.read:,} samples read, {n_removed:,} removed, {self.written:,} written in {seconds:.1f} s{ids}"
+        nothing = "; beware, nothing is left" if n_removed and not self.written else ""
+        if self.stay_anyway:
+            ids = f"; {self.stay_anyway:,} stay since they were brought back or must stay{ids}"
+        counts = f"{self.read:,} samples read, {n_removed:,} removed, {self.written:,} written in {seconds:.1f} s"
+        return f"{counts}{ids}{nothing}"

@@ -23,15 +23,16 @@ from pyspark.ml.util import (
 )
 
 from spark_imgdedup.config import Config, parse_config
+from spark_imgdedup.config.shown import without_hidden
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import artifacts, storage
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.stages.centroids import Centroids, fit_centroids
 from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
 from spark_imgdedup.stages.embed import embed_images
+from spark_imgdedup.stages.grouping.selection import select_in_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.selection import select_in_clusters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -51,7 +52,7 @@ def _to_config(settings: Settings) -> Config:
             ) from None
     if not isinstance(settings, Mapping):
         raise ConfigError(f"settings: sections such as {{'embed': {{…}}}} are needed, got {type(settings).__name__}.")
-    return parse_config(settings, "settings")
+    return parse_config(without_hidden(settings), "settings")  # a stage that was stored has no secrets
 
 
 def _to_json(settings: Settings) -> dict[str, Any]:

@@ -25,35 +25,48 @@ from spark_imgdedup.counts import (
     RemoveCounts,
     ScoreCounts,
 )
-from spark_imgdedup.files import storage
-from spark_imgdedup.files.publishing import output_path
-from spark_imgdedup.report.summary import Summary, write_report
-from spark_imgdedup.runs import counting
-from spark_imgdedup.runs.current import has_hashes, require_current
+from spark_imgdedup.errors import without_credentials
+from spark_imgdedup.files import storage, writing
+from spark_imgdedup.files.not_read import count_not_read
+from spark_imgdedup.files.owning.publishing import output_path
+from spark_imgdedup.files.owning.work_dir import claim
+from spark_imgdedup.report.page.write import write_page
+from spark_imgdedup.report.summarize import write_report
+from spark_imgdedup.report.summary import Summary
+from spark_imgdedup.runs import counting, leases, running
+from spark_imgdedup.runs.current import has_hashes, is_current, require_current
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.deletion import delete_rows, table_index
+from spark_imgdedup.runs.display import show_log_in_notebooks
 from spark_imgdedup.runs.engine import Work, run_step
 from spark_imgdedup.runs.findings import find_duplicates
 from spark_imgdedup.runs.groups import Stored
-from spark_imgdedup.runs.object_stores import require_reachable
-from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps, searched_eps
+from spark_imgdedup.runs.listed import listed_once
+from spark_imgdedup.runs.plan import idle_steps, plan_steps, require_inputs, resolve_eps, resolve_format, searched_eps
+from spark_imgdedup.runs.preflight import require_ready
+from spark_imgdedup.runs.preview import Preview, preview_run
+from spark_imgdedup.runs.problems import errors_in_our_words
+from spark_imgdedup.runs.progress import progress_of
 from spark_imgdedup.runs.sources import (
     all_embeddings,
     ids_to_remove,
-    read_pixels,
+    require_planned_lists,
     sample_index,
     searched_images,
+    write_pixels,
 )
-from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.runs.staying import leave_staying
+from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.runs.undeletion import insert_brought_back
 from spark_imgdedup.runs.vectors import LINKS, PROBES, open_blocks, searched_vectors, store_blocks
 from spark_imgdedup.runs.written import trace_input
-from spark_imgdedup.stages.blocks import read_clusters
 from spark_imgdedup.stages.centroids import fit_source, measure
 from spark_imgdedup.stages.detect import group_exact, near_hashes, search_recall
 from spark_imgdedup.stages.preference import preference
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from spark_imgdedup.stages.score import check_filters, filters_of, score_images
-from spark_imgdedup.stages.search import Folders, search_blocks
+from spark_imgdedup.stages.searching.blocks import read_clusters
+from spark_imgdedup.stages.searching.search import Folders, search_blocks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,24 +74,21 @@ if TYPE_CHECKING:
 
 def embed(tables: Tables, config: Config) -> ImageCounts:
     """Decode every image of the input and give it an embedding."""
-    embeddings = tables.write("embeddings", read_pixels(tables, config, with_model=True))
-    require_unique_ids(embeddings.where(schemas.IS_SAMPLE), "image_id")
-    return counting.count_images(embeddings, config)
+    return write_pixels("embed", tables, config)
 
 
 def score(tables: Tables, config: Config) -> ScoreCounts:
     """Score every embedding, and mark the images that a filter rejects."""
     field = config.cluster.embedding_field if config.own_embeddings else "embedding"
     filters = filters_of(config.score, config.storage_options)
-    scored = tables.write("scored", score_images(all_embeddings(tables, config), filters, embedding=field))
-    return counting.count_scored(scored, filters)
+    embeddings, ours = all_embeddings(tables, config), not config.own_embeddings
+    scored = tables.write("scored", score_images(embeddings, filters, embedding=field, one_length=ours))
+    return counting.count_scored(scored, filters, config.id_column)
 
 
 def hashes(tables: Tables, config: Config) -> ImageCounts:
     """Take the hashes of every image; on the way of `detect`, where the embeddings have none."""
-    hashed = tables.write("hashes", read_pixels(tables, config, with_model=False))
-    require_unique_ids(hashed.where(schemas.IS_SAMPLE), "image_id")
-    return counting.count_images(hashed, config)
+    return write_pixels("hashes", tables, config)
 
 
 def detect(tables: Tables, config: Config) -> DetectCounts:
@@ -131,13 +141,17 @@ def identify(tables: Tables, config: Config) -> IdentifyCounts:
 def remove(tables: Tables, config: Config) -> RemoveCounts:
     """Copy the dataset without what identify, a filter or a list of ids names."""
     output_path(config)  # refused before any work, not after it
+    if config.deletes:
+        insert_brought_back(tables, config)
     seen = trace_input(config) if config.deletes else None
     ids = ids_to_remove(tables, config)
     index = sample_index(tables, config) if seen is None else table_index(tables, seen, config)
     samples = index.where(schemas.IS_SAMPLE)
     may_be_gone = seen is not None and bool(seen.deletions)
     read = counting.count_samples(index, ids, config.remove.match_field, may_be_gone=may_be_gone)
-    leaving = tables.write("removed", mark_removals(samples, select_ids(ids, "image_id"), config))
+    marked = mark_removals(samples, select_ids(ids, "image_id"), config)
+    goes, stays = leave_staying(marked, samples, tables, config)
+    leaving = tables.write("removed", goes)
     removed = counting.count_removed(leaving)
     counting.require_images(read.read, removed)
     check = partial(require_sums, read, removed)
@@ -146,7 +160,10 @@ def remove(tables: Tables, config: Config) -> RemoveCounts:
     else:
         written = delete_rows(tables, seen, leaving, read.read, config)
         check(written)
-    return RemoveCounts.of(read, removed, config.input.paths[0] if config.deletes else config.output.path, written)
+    output = config.input.paths[0] if config.deletes else config.output.path
+    counts = RemoveCounts.of(read, removed, output and without_credentials(output), written)
+    stay_anyway = 0 if stays is None else stays.count()
+    return replace(counts, not_read=count_not_read(config.input), stay_anyway=stay_anyway)
 
 
 # What each step of `config.steps` does.
@@ -161,6 +178,7 @@ WORK: dict[StepName, Work] = {
 }
 
 
+@listed_once()
 def run(
     config: Config, spark: SparkSession | None = None, *, steps: Sequence[StepName] | None = None, force: bool = False
 ) -> Summary:
@@ -174,25 +192,79 @@ def run(
 
     Raises:
         ImgDedupError: something the user can mend, in one line.
+        LeaseError: another run works in work_dir or in the output folder.
     """
+    with errors_in_our_words():
+        planned, tables, config = _prepare(config, spark, steps, force=force)
+        with leases.held(planned, config), running.told(planned, config):
+            if planned != ["report"]:
+                claim(config, planned)
+                place = storage.join(config.work_dir, "config.yaml")
+                writing.write_bytes(place, counting.to_yaml(config).encode(), config.storage_options)
+            for name in planned:
+                if name != "report":
+                    run_step(name, WORK[name], tables, force=force)
+            with progress_of(tables, "report", STEP["report"].purpose):
+                summary = write_report(tables, config, leave_out=idle_steps(config), compute="report" in planned)
+                if "report" in planned:
+                    write_page(tables, config)
+            return summary
+
+
+@listed_once()
+def preview(
+    config: Config, spark: SparkSession | None = None, *, steps: Sequence[StepName] | None = None, force: bool = False
+) -> Preview:
+    """What `run` with these arguments would read, do, write, replace and remove. Nothing is written.
+
+    Raises:
+        ImgDedupError: as `run` raises it before it takes a step.
+    """
+    with errors_in_our_words():
+        planned, tables, config = _prepare(config, spark, steps, force=force, is_preview=True)
+        return preview_run(planned, tables, config, force=force)
+
+
+@listed_once()
+def require_startable(config: Config, spark: SparkSession | None = None) -> list[StepName]:
+    """What `run` with this configuration refuses before its first step; the steps it would not skip. Writes nothing.
+
+    Raises:
+        ImgDedupError: as `run` raises it.
+    """
+    with errors_in_our_words():
+        planned, tables, config = _prepare(config, spark, None, force=False)
+        return [name for name in planned if name == "report" or not is_current(name, tables, config)]
+
+
+def _prepare(
+    config: Config,
+    spark: SparkSession | None,
+    steps: Sequence[StepName] | None,
+    *,
+    force: bool,
+    is_preview: bool = False,
+) -> tuple[list[StepName], Tables, Config]:
+    """The steps, the tables and the settings with numbers for `auto`.
+
+    What cannot succeed is refused here, before anything is written and, but for tables with names, before Spark starts.
+    """
+    show_log_in_notebooks()
+    config = resolve_format(config)
     planned = plan_steps(config, steps)
     config = resolve_eps(config)
-    require_reachable(config)
+    tables = Tables(spark, config, is_forced=force)
+    require_ready(planned, tables, config, force=force)
+    if not is_preview:
+        leases.require_free(planned, config)
     if "remove" in planned:
         output_path(config)
     if "score" in planned:
         check_filters(config)
-    tables = Tables(spark, config)
+    require_planned_lists(planned, config)
     require_inputs(planned, tables, config)
     tables.require_writable(planned)
     for place, name in enumerate(planned):
         if name != "report" and not set(STEP[name].built_on(config)) & set(planned[:place]):
-            require_current(name, tables, config)  # refused before anything is written
-    if planned != ["report"]:
-        storage.write_bytes(
-            storage.join(config.work_dir, "config.yaml"), counting.to_yaml(config).encode(), config.storage_options
-        )
-    for name in planned:
-        if name != "report":
-            run_step(name, WORK[name], tables, force=force)
-    return write_report(tables, config, leave_out=idle_steps(config), compute="report" in planned)
+            require_current(name, tables, config)
+    return planned, tables, config

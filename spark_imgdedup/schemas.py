@@ -37,9 +37,11 @@ DUPLICATES = (
 COPIES = "image_id string, max_id string, group_size bigint"
 NEAR_HASHES = "phash_a binary, phash_b binary, hamming int"
 # One row per sample that leaves the dataset.
-REMOVED = "image_id string, shard string, key string, reason string"
-# One row per tar written; n_cut samples could not be copied because the input ends inside of them.
-KEPT = "name string, temporary string, n_samples bigint, n_cut bigint, n_bytes bigint, damage array<string>"
+REMOVED = "image_id string, shard string, key string, reason string, sha256 string"
+# One row per sample written, and one per tar (key null); n_cut samples could not be copied because the input ends
+# inside of them.
+KEPT = f"{SAMPLE}, tar string, bytes bigint, temporary string, n_samples bigint, n_cut bigint, damage array<string>"
+MARKS = "mark string"
 MEMBERS = "image_id string, shard string, key string, members map<string, binary>"
 CENTROIDS = "cluster_id int, centroid binary"
 
@@ -79,6 +81,5 @@ def require(df: DataFrame, columns: dict[str, str | None], *, stage: str) -> Non
         raise SchemaError(
             f"Stage '{stage}' needs {', '.join(missing)}, but its input has "
             f"{', '.join(f'{name} {kind}' for name, kind in present.items())}. "
-            f"Pass the table that the step before '{stage}' writes (see pipeline.py), or name the column in the "
-            "configuration."
+            "Pass a table that has these columns, or name the ones that it has in the configuration."
         )

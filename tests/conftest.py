@@ -29,6 +29,7 @@ SPARK_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",  # it would write over pytest's lines
     "spark.sql.shuffle.partitions": "2",  # 200 tasks for ten rows take minutes
     "spark.driver.memory": "2g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.log.level": "ERROR",
     "spark.sql.session.timeZone": "UTC",
 }

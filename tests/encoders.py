@@ -7,10 +7,14 @@ the folder that pytest was started in, or from PYTHONPATH.
 from __future__ import annotations
 
 import os
+import signal
+import time
 import uuid
 from pathlib import Path
 
 import numpy as np
+
+from spark_imgdedup.errors import ModelError
 
 GRID = 4
 
@@ -52,4 +56,53 @@ class RefusingEncoder(ColourEncoder):
     def preprocess(self, image):
         if image.width == 1:
             raise ArithmeticError("one pixel wide")
+        return super().preprocess(image)
+
+
+class DyingEncoder(ColourEncoder):
+    """A model whose worker is taken away, as by a system short of memory, when it is first loaded."""
+
+    def __init__(self, settings):
+        mark = Path(settings.model_dir) / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(settings)
+
+
+class WaitingEncoder(ColourEncoder):
+    """A model that is ready once there is a file `go` in its `model_dir`: its run lasts as long as a test wants."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        give_up = time.monotonic() + 300
+        while not (Path(settings.model_dir) / "go").exists():
+            if time.monotonic() > give_up:
+                raise ModelError("Nobody said go.")
+            time.sleep(0.05)
+
+
+class UnloadableEncoder(ColourEncoder):
+    """A model whose weights are on no worker. With a `model_dir`, each try leaves a file there."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        raise ModelError("The weights\x1b[31m are not here. Copy them to every worker.")
+
+
+class CountingEncoder(ColourEncoder):
+    """A model that counts its pictures in a file of `model_dir`, and whose worker is taken away by a black one.
+
+    The worker lives as long as there is no file `dies` there.
+    """
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self._folder = Path(settings.model_dir)
+
+    def preprocess(self, image):  # once for each picture; batches are padded
+        if (self._folder / "dies").exists() and not image.getbbox():
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (self._folder / "encoded").open("a") as file:
+            file.write("x")
         return super().preprocess(image)

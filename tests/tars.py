@@ -15,6 +15,22 @@ from webdataset.tariterators import group_by_keys, tar_file_iterator
 Members = Iterable[tuple[str, bytes]]
 
 
+class OneWay(io.RawIOBase):
+    """A file that cannot seek, as some object stores give."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._data.read(size)
+
+
 def picture(seed: int = 0, size: tuple[int, int] = (24, 16)) -> Image.Image:
     """Smooth colours that a seed decides: other seeds give pictures that look nothing alike."""
     coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)

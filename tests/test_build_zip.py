@@ -80,7 +80,7 @@ def test_the_demo_says_that_a_zip_has_no_sample_shards(archive, tmp_path):
         check=False,
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("ConfigError: no sample shards beside ")
 
 

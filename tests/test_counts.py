@@ -28,6 +28,10 @@ from spark_imgdedup.counts import (
             ImageCounts(samples=1200, rejected={"no_image": 2, "unreadable": 1}),
             "1,200 images in 2.0 s (600.0 images/s), 3 of them without a usable image",
         ),
+        (
+            ImageCounts(samples=2, not_read={"heic": 1200, "hidden folder": 3}),
+            "2 images in 2.0 s (1.0 images/s), 0 of them without a usable image; not read: heic 1,200, hidden folder 3",
+        ),
         (ClusterCounts(rows=9, clusters=2, largest=7), "9 rows in 2 clusters, the largest 7, in 2.0 s"),
         (
             PairwiseCounts(rows=9, comparisons=1200, probes="margin 0.5", eps=0.1, recall={"value": 0.998}),

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -75,7 +76,11 @@ def parse(arguments):
     name, *rest = arguments
     group = typer.main.get_command(app)
     assert name in group.commands, f"there is no command spark-imgdedup {name}"
-    return group.commands[name].make_context(name, rest)
+    command = group.commands[name]
+    if rest and rest[0] in getattr(command, "commands", {}):
+        name, *rest = rest
+        command = command.commands[name]
+    return command.make_context(name, rest)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -214,6 +219,33 @@ def test_the_python_of_the_readme_removes_the_duplicates_it_finds(readme):
     assert kept == images - duplicates
 
 
+TUTORIAL_PHOTOS = 24
+
+
+@pytest.mark.slow
+def test_the_tutorials_commands_lead_from_photographs_to_a_page(tmp_path):
+    (shard,) = (ROOT / "examples" / "shards").glob("photos-00000.tar")
+    with tarfile.open(shard) as tar:
+        photos = [member for member in tar if member.name.endswith((".jpg", ".png", ".webp"))][:TUTORIAL_PHOTOS]
+        tar.extractall(tmp_path / "photos", members=photos, filter="data")
+    install, *runs = commands(ROOT / "docs" / "tutorial.md", "pip", "spark-imgdedup")
+    assert (install[0], len(runs)) == ("pip", 2)
+    for command in runs:
+        done = subprocess.run(
+            [sys.executable, "-m", "spark_imgdedup", *command[1:]],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "look at      " in done.stdout
+    assert "embed: unchanged since the last run, skipped" in done.stderr
+    kept = [path for path in (tmp_path / "photos-dedup/output").rglob("*") if path.suffix in (".jpg", ".png", ".webp")]
+    assert f"kept         {len(kept)} samples in photos-dedup/output" in done.stdout
+    assert (tmp_path / "photos-dedup/work/report/index.html").stat().st_size > 10_000
+
+
 # --- examples in the pages --------------------------------------------------------------------------------------------
 
 
@@ -259,7 +291,9 @@ def test_the_generated_pages_are_up_to_date(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
-    for page in ("configuration.md", "tables.md"):
+    written = {page.name for page in tmp_path.iterdir()}
+    assert written == {"configuration.md", "tables.md", "commands.md"}
+    for page in written:
         assert (ROOT / "docs" / page).read_text() == (tmp_path / page).read_text(), f"run `make docs`: {page} is old"
 
 
@@ -294,6 +328,12 @@ def headings(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_every_test_that_a_page_names_exists(page):
+    for path in re.findall(r"\btests/[\w/]+(?:\.py)?\b", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
 
 
 @each_page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -15,12 +16,17 @@ import pyspark
 import pytest
 from deltalake import write_deltalake
 from fsspec.implementations.memory import MemoryFileSystem
+from rich.console import Console
 from typer.testing import CliRunner
 
 import spark_imgdedup
 from spark_imgdedup import cli, doctor
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.doctor.libraries import LIBRARIES
+from spark_imgdedup.errors import ImgDedupError
+from spark_imgdedup.files.owning.lease_holder import Holder
+from spark_imgdedup.files.owning.lease_slots import LEASE
+from spark_imgdedup.pipeline import preview, run
 from tests.tars import jpeg, make_tar
 
 ROOT = Path(spark_imgdedup.__file__).parent.parent
@@ -116,9 +122,9 @@ def test_what_is_missing_costs_the_exit_code_only_where_it_is_needed(monkeypatch
     monkeypatch.setitem(sys.modules, "imagehash", None)  # as if it were not installed
 
     code, out = call("--no-spark", "--json", "--set", "detect.prepass=[]")
-    imagehash = {check["name"]: check for check in json.loads(out)["checks"]}["imagehash"]
-    assert (code, json.loads(out)["is_ok"]) == (0, True)
-    assert (imagehash["is_ok"], imagehash["is_needed"], imagehash["found"]) == (False, False, "not installed here")
+    found = json.loads(out)
+    assert (code, found["is_ok"], found["schema_version"], found["command"]) == (0, True, 1, "doctor")
+    assert "imagehash" not in {check["name"] for check in found["checks"]}
 
     code, out = call("--no-spark", "--set", "detect.method=phash")
     assert code == 1
@@ -152,6 +158,7 @@ def test_places_that_cannot_be_read_or_written_are_named(dataset, tmp_path):
         "input.path",
         "work_dir",
         "remove.ids_path",
+        "run",
     }
     assert str(tmp_path / "nowhere") in found["input.path"].found
     assert str(tmp_path / "ids") in found["remove.ids_path"].found
@@ -174,7 +181,7 @@ class Talkative(MemoryFileSystem):
         super().__init__(**options)
         self.key = key
 
-    def find(self, path, **options):
+    def info(self, path, **options):
         raise PermissionError(f"key {self.key} may not list {path}")
 
 
@@ -204,7 +211,7 @@ def test_java_is_looked_for_where_java_home_says(monkeypatch, tmp_path):
     here = examine({})["java"]
     assert (here.is_ok, here.is_needed) == (False, True)
     assert str(tmp_path) in here.found
-    assert not examine({"spark": {"spark.remote": "sc://somewhere"}})["java"].is_needed
+    assert "java" not in examine({"spark": {"spark.remote": "sc://somewhere"}})
 
 
 def test_every_extra_that_is_recommended_exists():
@@ -215,11 +222,152 @@ def test_every_extra_that_is_recommended_exists():
     assert named <= extras.keys()
 
 
-def test_the_table_has_a_line_for_every_check_and_cuts_nothing_off(dataset):
-    code, out = call("--no-spark", "--set", f"input.path={dataset['input']['path']}")
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_each_check_is_a_line_that_can_be_copied_at_any_width(dataset, monkeypatch, columns, tmp_path):
+    monkeypatch.setenv("COLUMNS", columns)
+    dataset["output"]["path"] = str(tmp_path / "in/out")
+
+    checks = doctor.examine(parse_config(dataset), with_spark=False)
+    console = Console(file=io.StringIO())
+    doctor.print_checks(checks, console)
+    lines = console.file.getvalue().splitlines()
+
+    for check in checks:
+        (line,) = [line for line in lines if line.startswith(("ok ", "MISSING ")) and line.split()[1] == check.name]
+        assert line.endswith(check.found)
+    (refused,) = [line for line in lines if line.startswith("MISSING")]
+    assert f"output.path {tmp_path}/in/out and the input {tmp_path}/in lie one within the other." in refused
+    assert lines[-1] == "needed and missing: run"
+
+
+def test_without_an_input_it_says_what_it_does_not_know():
+    code, out = call("--no-spark")
 
     assert code == 0
-    assert out.rstrip().endswith("everything needed is there")
-    for name in ("python", "java", "pyspark", "onnxruntime", "cupy", "gpu", "sample shards", "input.path"):
-        assert re.search(rf"^(ok|missing|MISSING) +{re.escape(name)}", out, re.MULTILINE), name
-    assert "…" not in out
+    assert out.rstrip().endswith("the installation is complete; no input is named, so of a run nothing is known yet")
+
+
+def somebodys_output(tmp_path, settings):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("mine")
+
+
+def somebodys_tables(tmp_path, settings):
+    (tmp_path / "not/yet/there/embeddings").mkdir(parents=True)
+    (tmp_path / "not/yet/there/embeddings/mine.parquet").write_text("mine")
+
+
+def another_run(tmp_path, settings):
+    (tmp_path / "out").mkdir()
+    holder = Holder.here("steps embed")
+    (tmp_path / "out" / LEASE).write_bytes(holder.to_bytes())
+
+
+def mixed_input(tmp_path, settings):
+    (tmp_path / "in/0.jpg").write_bytes(jpeg(1))
+
+
+def no_input(tmp_path, settings):
+    settings["input"]["path"] = str(tmp_path / "nowhere")
+
+
+def no_output(tmp_path, settings):
+    del settings["output"]
+
+
+def unknown_model(tmp_path, settings):
+    settings["embed"] = {"model": "open_clop:a/b"}
+
+
+def no_model_file(tmp_path, settings):
+    settings["embed"] = {"model": f"torchscript:{tmp_path}/none.pt", "preprocess": {"size": 8}}
+
+
+def no_list_of_ids(tmp_path, settings):
+    settings["remove"] = {"ids_path": str(tmp_path / "ids.csv")}
+
+
+def a_filter_without_a_column(tmp_path, settings):
+    settings["score"] = {"scorers": [{"name": "blur", "min_score": 0.5}]}
+
+
+def a_master_that_is_none(tmp_path, settings):
+    settings["spark"] = {"spark.master": "locl[2]"}
+
+
+def a_file_as_work_dir(tmp_path, settings):
+    (tmp_path / "not").touch()
+
+
+BROKEN = (
+    *(somebodys_output, somebodys_tables, another_run, mixed_input, no_input, no_output, unknown_model, no_model_file),
+    *(no_list_of_ids, a_filter_without_a_column, a_file_as_work_dir),
+)
+
+
+@pytest.mark.parametrize("break_it", BROKEN)
+def test_where_run_refuses_doctor_says_so_and_nothing_is_written(dataset, tmp_path, break_it):
+    break_it(tmp_path, dataset)
+    before = sorted(tmp_path.rglob("*"))
+    config = parse_config(dataset)
+
+    checks = doctor.examine(config, with_spark=False)
+    with pytest.raises(ImgDedupError) as refusal:
+        run(config)
+
+    (check,) = [check for check in checks if check.name == "run"]
+    assert not check.is_ok
+    assert not doctor.is_healthy(checks)
+    assert str(refusal.value).splitlines()[0][:60] in check.found
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_where_a_library_is_missing_both_say_so(dataset, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)  # as if it were not installed
+    config = parse_config(dataset)
+
+    found = examine(dataset)
+    with pytest.raises(ImgDedupError, match="perceptual hashes need imagehash"):
+        run(config)
+
+    assert (found["imagehash"].is_ok, found["run"].is_ok) == (False, False)
+    assert "pip install 'spark-imgdedup[phash]'" in found["run"].found
+
+
+def test_a_model_that_is_damaged_is_found_before_the_run(dataset, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"not a graph")
+    dataset["embed"] = {"model": f"onnx:{tmp_path}/model.onnx", "preprocess": {"size": 8}}
+
+    found = examine(dataset)
+
+    assert found["run"].is_ok  # it knows no better until a task has loaded it
+    assert (found["model"].is_ok, found["model"].is_needed) == (False, True)
+    assert "model.onnx" in found["model"].found
+
+
+@pytest.mark.parametrize("kind", ["tars", "images", "embeddings"])
+def test_where_doctor_says_ok_run_starts(dataset, tmp_path, kind):
+    if kind == "images":
+        (tmp_path / "in/a.tar").unlink()
+        (tmp_path / "in/b.tar").unlink()
+        (tmp_path / "in/0.jpg").write_bytes(jpeg(1))
+    if kind == "embeddings":
+        np.save(tmp_path / "part.npy", np.ones((2, 4), np.float32))
+        dataset = {"work_dir": str(tmp_path / "w"), "cluster": {"embeddings_path": str(tmp_path / "part.npy")}}
+
+    checks = doctor.examine(parse_config(dataset), with_spark=False)
+
+    assert [check for check in checks if not check.is_ok] == []
+    assert checks[-2 if kind != "embeddings" else -1].name == "run"
+    assert preview(parse_config(dataset)).steps  # all that run asks before its first step
+
+
+def test_delta_that_the_session_lacks_is_found(spark, dataset):
+    dataset["table"] = {"format": "delta"}
+
+    found = examine(dataset, with_spark=True)["delta in Spark"]
+
+    assert (found.is_ok, found.is_needed) == (False, True)
+    assert "without Delta's extension" in found.found
+    with pytest.raises(ImgDedupError, match="delta"):
+        run(parse_config(dataset), spark)

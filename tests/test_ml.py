@@ -12,9 +12,9 @@ from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.stages.centroids import fit_centroids
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.embed import embed_images
+from spark_imgdedup.stages.grouping.selection import select_in_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.selection import select_in_clusters
 from tests.tars import jpeg
 
 pytestmark = pytest.mark.connect

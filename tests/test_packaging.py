@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -101,6 +102,8 @@ def test_wheel_and_sdist_hold_the_weights_the_samples_and_their_licences(built):
         assert name in in_sdist
     assert {f"spark_imgdedup/_sample_shards/{name}" for name in ("truth.csv", "photos-00000.tar")} <= in_wheel
     assert {"examples/shards/truth.csv", "jobs/dedup.py", "README.md", "LICENSE", "tests/conftest.py"} <= in_sdist
+    # No environment or cache that lies beside.
+    assert not {name for name in in_sdist if re.match(r"\.(?!ci(/|$)|gitignore$)|work/|dist/|spark-", name)}
     licences = f"spark_imgdedup-{PROJECT['version']}.dist-info/licenses"
     assert {f"{licences}/{name}" for name in PROJECT["license-files"]} <= in_wheel
     assert not {name for name in in_wheel if name.startswith(("tests/", "jobs/", "examples/"))}

@@ -21,13 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from spark_imgdedup import run
-from spark_imgdedup.config import parse_config
-from spark_imgdedup.demo import sample_shards
-from spark_imgdedup.doctor import examine, print_checks
-from spark_imgdedup.report.eps_table import own_level, print_survey, survey_run
-from spark_imgdedup.report.sample import SampleRequest, export_sample
-from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup import Config, doctor, eps_table, run, sample, sample_shards
 
 # COMMAND ----------
 
@@ -72,19 +66,17 @@ if not input_path:
         if not copy.exists():
             shutil.copyfile(shard, copy)
 
-config = parse_config(
-    {
-        "input": {"path": input_path},
-        "work_dir": f"{folder}/work",
-        "table": {"format": table_format},
-        "tables": {"catalog": catalog or None, "schema": schema or None},
-        "embed": {"model": model},
-        "identify": {"eps": {"auto": "auto", "null": None}.get(eps, eps)},
-        "output": {"path": f"{folder}/deduplicated"},
-    }
+config = Config(
+    input={"path": input_path},
+    work_dir=f"{folder}/work",
+    table={"format": table_format},
+    tables={"catalog": catalog or None, "schema": schema or None},
+    embed={"model": model},
+    identify={"eps": {"auto": "auto", "null": None}.get(eps, eps)},
+    output={"path": f"{folder}/deduplicated"},
 )
-tables = Tables(None, config)
-print_checks(examine(config), Console(width=160))
+console = Console(width=160)
+console.print(repr(doctor(config)), markup=False, highlight=False)
 
 # COMMAND ----------
 
@@ -95,8 +87,7 @@ print_checks(examine(config), Console(width=160))
 
 # COMMAND ----------
 
-run(config, steps=["embed"])
-embeddings = tables.read("embeddings")
+embeddings = run(config, steps=["embed"]).table("embeddings")
 embeddings.groupBy("rejected_because").count().orderBy("rejected_because").show(truncate=False)
 
 # COMMAND ----------
@@ -104,14 +95,15 @@ embeddings.groupBy("rejected_because").count().orderBy("rejected_because").show(
 # MAGIC %md
 # MAGIC ## cluster and pairwise: the best-ranked image that each one resembles
 # MAGIC
-# MAGIC And what each eps would remove: look here before you set one.
+# MAGIC And what each eps would remove: look here before you set one. The pairs are the least similar ones within the
+# MAGIC largest of these eps; in a notebook `result.gallery(eps=0.3)` shows them with their pictures.
 
 # COMMAND ----------
 
-run(config, steps=["cluster", "pairwise"])
-levels = (0.01, 0.05, 0.1, 0.2, 0.3)
-survey = survey_run(tables, config, levels, [], n_pairs=2)
-print_survey(survey, own_level(tables, config), Console())
+result = run(config, steps=["cluster", "pairwise"])
+levels = eps_table(config, [0.01, 0.05, 0.1, 0.2, 0.3])
+console.print(levels.to_string(index=False), markup=False, highlight=False)
+result.pairs(eps=0.3).orderBy("cosine_sim_score", "image_id").show(10, truncate=False)
 
 # COMMAND ----------
 
@@ -122,11 +114,10 @@ print_survey(survey, own_level(tables, config), Console())
 
 # COMMAND ----------
 
-run(config, steps=["identify"])
-duplicates = tables.read("duplicates")
-duplicates.orderBy("cosine_sim_score", "image_id").show(10, truncate=False)
+result = run(config, steps=["identify"])
+result.duplicates.orderBy("cosine_sim_score", "image_id").show(10, truncate=False)
 if not Path(f"{folder}/review").exists():
-    export_sample(tables, SampleRequest(to=f"{folder}/review", n=10))
+    sample(config, to=f"{folder}/review", n=10)
 
 # COMMAND ----------
 
@@ -137,5 +128,5 @@ if not Path(f"{folder}/review").exists():
 
 # COMMAND ----------
 
-summary = run(config, steps=["remove", "report"])
-Console(width=160).print("\n".join(summary.lines()), markup=False, highlight=False)
+result = run(config, steps=["remove", "report"])
+console.print("\n".join(result.lines()), markup=False, highlight=False)

@@ -20,7 +20,7 @@ def explain(error: ValidationError, keys: Sequence[str]) -> Iterator[str]:
     explained: set[str] = set()
     for problem in error.errors():
         if problem["type"] == "extra_forbidden":
-            yield _explain_unknown(".".join(str(part) for part in problem["loc"]), keys)
+            yield explain_unknown(".".join(str(part) for part in problem["loc"]), keys)
             continue
         if not problem["loc"] and problem["type"] == "value_error":  # sections that disagree: the words name the keys
             yield from problem["msg"].removeprefix("Value error, ").splitlines()
@@ -42,14 +42,27 @@ def explain(error: ValidationError, keys: Sequence[str]) -> Iterator[str]:
         yield f"{name}: {message}{alternative}, got {_shown(name, problem['input'], keys)}."
 
 
-def _explain_unknown(name: str, keys: Sequence[str]) -> str:
-    """A key that is right but for its section is named there; else the nearest in spelling."""
+def explain_unknown(name: str, keys: Sequence[str]) -> str:
+    """The key of that last part in another section; else the nearest in spelling, of whole keys and of last parts."""
     last = name.rpartition(".")[2]
-    nearest = [key for key in keys if key.rpartition(".")[2] == last] or difflib.get_close_matches(
-        name, [*keys, *(key.partition(".")[0] for key in keys)], n=1, cutoff=0.5
-    )
+    nearest = [key for key in keys if key.rpartition(".")[2] == last] or _nearest(name, keys)
     hint = f"Did you mean {' or '.join(map(repr, nearest))}?" if nearest else "`spark-imgdedup config` lists all keys."
     return f"unknown key '{name}'. {hint}"
+
+
+def _nearest(name: str, keys: Sequence[str]) -> list[str]:
+    sections = dict.fromkeys(key.partition(".")[0] for key in keys)
+    ends: dict[str, list[str]] = {}
+    for key in keys:
+        ends.setdefault(key.rpartition(".")[2], []).append(key)
+    found = difflib.get_close_matches(name, dict.fromkeys([*keys, *sections]), n=1, cutoff=0.5)
+    # Last parts are short: a third of their letters may be wrong, not half.
+    closer = difflib.get_close_matches(name, ends, n=1, cutoff=0.6)
+    if not closer:
+        return found
+    both = [*found, *closer]
+    best = difflib.get_close_matches(name, both, n=1, cutoff=0)[0]
+    return [best] if best in found else ends[best]
 
 
 def _shown(name: str, value: Any, keys: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def _homeless(config: Config) -> Iterator[str]:
         "remove.match_field": config.remove.match_field,
     }
     for key, value in given.items():
-        if value and config.input.format == "images":
+        if value and config.input.given_format == "images":
             yield (
                 f"{key}: '{value}' needs tars, where a sample has a json, or a table; loose images have neither. Leave "
                 "it out, or pack the images with their json into tars and set input.format to webdataset."

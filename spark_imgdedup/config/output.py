@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from spark_imgdedup.config.values import Count, Location, StorageSection
-from spark_imgdedup.files import storage
 
 if TYPE_CHECKING:
     from spark_imgdedup.config.settings import Config
@@ -20,9 +19,10 @@ class OutputConfig(StorageSection):
     path: Location | None = Field(
         default=None, description="Folder of the new dataset; must not lie under the input, nor the input under it"
     )
-    format: Literal["webdataset", "parquet", "delta"] = Field(
+    format: Literal["webdataset", "parquet", "delta", "images"] = Field(
         default="webdataset",
-        description="webdataset: tars, bytes verbatim; parquet, delta: (image_id, shard, key, members)",
+        description="webdataset: tars, bytes verbatim; parquet, delta: (image_id, shard, key, members); images, where "
+        "input.format is images: the files under their own names, bytes verbatim, beside a removed.csv",
     )
     mode: Literal["overwrite", "replace_where", "delete"] = Field(
         default="overwrite",
@@ -40,8 +40,15 @@ class OutputConfig(StorageSection):
 
 
 def problems(config: Config) -> Iterator[str]:
-    """What is wrong with output.mode and what belongs to it, one line each."""
+    """What is wrong with output.format, output.mode and what belongs to them, one line each."""
     output = config.output
+    if output.format == "images" and config.input.given_format not in ("images", "auto"):
+        yield (
+            f"output.format: images takes loose images, and input.format is {config.input.given_format}. Set it to "
+            "images, or the output to webdataset, parquet or delta."
+        )
+    if output.format == "images" and output.repack is not None:
+        yield f"output.repack: {output.repack} samples a tar, but output.format images writes no tars. Leave it out."
     if output.mode != "replace_where" and output.replace_where is not None:
         yield (
             f"output.replace_where: '{output.replace_where}' is for output.mode replace_where, and the mode is "
@@ -64,10 +71,12 @@ def _part(config: Config) -> Iterator[str]:
 
 
 def _deletion(config: Config) -> Iterator[str]:
+    from spark_imgdedup.files import storage  # not for --help
+
     given, output = config.input, config.output
-    if given.format != "table":
+    if given.given_format not in ("table", "auto"):  # auto is held against this once it is known
         yield (
-            f"output.mode: delete takes rows out of a Delta table, and input.format is {given.format}. Set it to "
+            f"output.mode: delete takes rows out of a Delta table, and input.format is {given.given_format}. Set it to "
             "table, or the mode to overwrite."
         )
         return

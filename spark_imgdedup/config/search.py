@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from spark_imgdedup.config.keep import BEST, RankedBy, parse_keep
-from spark_imgdedup.config.values import Columns, Count, Eps, Location, Section, Seed, Share, refuse_bool
+from spark_imgdedup.config.values import Columns, Count, Eps, Location, Locations, Section, Seed, Share, refuse_bool
 
 
 class DetectConfig(Section):
@@ -79,7 +79,8 @@ class ClusterConfig(Section):
     )
     embeddings_path: Location | None = Field(
         default=None,
-        description="Start here: any Parquet or Delta table of (id, embedding). Null: the embeddings of the embed step",
+        description="Start here: any Parquet or Delta table of (id, embedding), .npy files as clip-retrieval writes "
+        "them, or lines of JSON. Null: the embeddings of the embed step",
     )
     id_field: str = Field(default="id", description="Id column of embeddings_path: string or integer")
     embedding_field: str = Field(default="embedding", description="Embedding column of embeddings_path")
@@ -178,6 +179,17 @@ class IdentifyConfig(Section):
         "goes has one that stays for it; components: one row stays of all that hang together; semdedup: a row goes "
         "when it resembles any better-ranked row, even one that goes itself",
     )
+    decisions: Locations | None = Field(
+        default=None,
+        description="What people have decided of pairs: .jsonl files, or folders of them. No image goes for one that "
+        "it was called different from. `spark-imgdedup review import` writes the first of these. Null: "
+        "decisions.jsonl in work_dir, where there is one",
+    )
+
+    @property
+    def decision_paths(self) -> tuple[str, ...]:
+        """The places that `decisions` names, as a tuple whatever their number."""
+        return (self.decisions,) if isinstance(self.decisions, str) else self.decisions or ()
 
     @field_validator("target_keep_fraction")
     @classmethod
@@ -188,10 +200,19 @@ class IdentifyConfig(Section):
 
 
 class ReportConfig(Section):
-    """What is measured of a run."""
+    """What is measured of a run, and shown."""
 
     recall_sample: Annotated[int, Field(ge=1, le=4096), BeforeValidator(refuse_bool)] = Field(
         default=512,
         description="Rows that are compared with all rows, to measure which share of the pairs within max_eps the "
         "search finds; fewer where they have 3,000 such pairs",
+    )
+    page: bool = Field(
+        default=True,
+        description="Whether the report is a page too, report/index.html below work_dir: one file with charts and "
+        "pairs to look at",
+    )
+    images: bool = Field(
+        default=True,
+        description="Whether the page has small pictures in it. Without them it has names alone, and reads no images",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from spark_imgdedup.config.values import (
     Columns,
@@ -17,7 +18,11 @@ from spark_imgdedup.config.values import (
     StorageSection,
 )
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.models import Preprocess
+from spark_imgdedup.preprocess import Preprocess
+
+InputFormat = Literal["webdataset", "images", "table"]
+# Where a group of settings keeps what `auto` has found.
+_FOUND = "_found_format"
 
 
 class InputConfig(StorageSection):
@@ -31,21 +36,34 @@ class InputConfig(StorageSection):
         default=None,
         description="Folder below which shard names count. Null: the folder given; required for a list or a glob",
     )
-    format: Literal["webdataset", "images", "table"] = Field(
-        default="webdataset", description="webdataset: tars; images: loose image files; table: Parquet or Delta"
+    given_format: Literal["auto", "webdataset", "images", "table"] = Field(
+        default="auto",
+        alias="format",
+        description="webdataset: tars; images: loose image files; table: Parquet or Delta; auto: what is found at "
+        "input.path, which is listed once more for it",
     )
-    image_column: str = Field(default="image", description="Binary column with the encoded image (format table)")
+    image_column: str = Field(
+        default="image",
+        description="Column of the table with the encoded images: binary, or a struct with bytes, as Hugging Face's; "
+        "image.bytes leads into a struct. Where there is no `image`, the table's one struct of bytes and path is taken",
+    )
     image_member: str | None = Field(
         default=None, description="Which image of a sample that has several, by its extension: jpg, 1.jpg, seg.png"
     )
     id_field: str | None = Field(
         default=None,
-        description="Field of the sample's json (or column of the table) to use as image_id. Null: shard path + key",
+        description="Field of the sample's json (or column of the table, within a struct with a dot: image.path) to "
+        "use as image_id. Null: shard path + key, of a table the column image_id",
     )
     json_fields: JsonFields = Field(
         default={},
         description="Fields of the sample's json that become columns of `embeddings`, with their types (string, "
         "double, bigint, boolean): {source: string, similarity: double}; a list of names takes them as text",
+    )
+    reorder: bool = Field(
+        default=False,
+        description="Gather the members of each sample, shard by shard, in tars that are not sorted; false: the run "
+        "stops at such a tar",
     )
     max_image_bytes: Count = Field(
         default=128 * 2**20, description="A larger image file is marked too_large and not decoded"
@@ -68,6 +86,44 @@ class InputConfig(StorageSection):
                 "input.path is not set. Name the folder of shards, a glob or a list, e.g. --set input.path=data/"
             )
         return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def found_format(self) -> InputFormat | None:
+        """The format that is set, or for `auto` the one of the files at `path`; None where there are none.
+
+        Raises:
+            ConfigError: there are files of several formats.
+        """
+        if self.given_format != "auto":
+            return self.given_format
+        if _FOUND not in self.__dict__:
+            from spark_imgdedup.config.input_format import find_format  # lists files: not for --help
+
+            found = None if self.path is None else find_format(self.paths, self.storage_options)
+            if found is None:  # files may come
+                return None
+            self.__dict__[_FOUND] = found
+        known: InputFormat = self.__dict__[_FOUND]
+        return known
+
+    @property
+    def format(self) -> InputFormat:
+        """As `found_format`; tars are looked for where there is nothing yet."""
+        return self.found_format or "webdataset"
+
+    @field_serializer("given_format")
+    def _format_that_counts(self, given: str) -> str:
+        try:
+            return self.found_format or given
+        except Exception:  # of any store; settings can be printed whatever is at the path
+            return given
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As that of all sections; what was found out of other paths is not known of new ones."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update:
+            copied.__dict__.pop(_FOUND, None)
+        return copied
 
 
 class TableConfig(Section):
@@ -168,13 +224,15 @@ class RemoveConfig(Section):
 
     ids_path: Locations | None = Field(
         default=None,
-        description="Parquet or Delta table(s) of ids to remove. Null: the duplicates of the identify step",
+        description="Ids to remove: Parquet or Delta table(s), .txt of one id a line, .csv or .jsonl, also as .gz, "
+        ".bz2, .xz or .zst. Null: the duplicates of the identify step",
     )
-    id_field: str = Field(default="image_id", description="Id column of ids_path")
+    id_field: str = Field(default="image_id", description="Id column of ids_path, or field of its lines of JSON")
     never: Locations | None = Field(
         default=None,
-        description="Parquet or Delta table(s) of ids that must stay, in a column id_field, e.g. of an evaluation set. "
-        "What repeats one of them goes; two of them that repeat each other are counted, and both stay",
+        description="Ids that must stay, in a column id_field, e.g. of an evaluation set; files as for ids_path. "
+        "No duplicate, filter or list takes them out. What repeats one of them goes; two of them that repeat each "
+        "other are counted, and both stay",
     )
     match_field: str | None = Field(
         default=None,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from spark_imgdedup.config.catalog import TablesConfig
+from spark_imgdedup.config.changes import with_changes
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
 from spark_imgdedup.config.gpu_profile import GpuProfileConfig
@@ -31,18 +38,30 @@ from spark_imgdedup.config.sections import (
     ScoreConfig,
     TableConfig,
 )
+from spark_imgdedup.config.shown import hidden_settings, shown_value
 from spark_imgdedup.config.steps import SEARCH, STEP_NAMES, StepName, misplaced
-from spark_imgdedup.config.values import HIDDEN, Location, Section, StorageOptions, StorageSection
+from spark_imgdedup.config.values import Location, Section, SparkSettings, StorageOptions, StorageSection
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.models import Preprocess
+from spark_imgdedup.preprocess import Preprocess
 
 # Columns that speak for or against one image being a copy of another, beside its vector.
 EVIDENCE = ("phash", "phash_views", "plain_pixels")
-_SECRET_KEY = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE)  # what Spark itself hides
 
 
 class Config(Section):
-    """Every setting of a run."""
+    """Every setting of a run.
+
+    Raises:
+        ConfigError: a key is unknown or a value is out of range; a line for each mistake.
+    """
+
+    if not TYPE_CHECKING:  # the types of the settings are pydantic's to tell
+
+        def __init__(self, **settings: Any) -> None:
+            try:
+                super().__init__(**settings)
+            except ValidationError as error:
+                raise ConfigError("\n".join(explain(error, _KEYS))) from None
 
     steps: tuple[StepName, ...] = Field(
         default=STEP_NAMES,
@@ -57,8 +76,8 @@ class Config(Section):
         default={},
         repr=False,
         description="Options of the fsspec file system (key, secret, endpoint_url, …) for every place of the run; for "
-        "s3:// Spark's JVM gets them too. Empty: the environment's own credentials. Never written to logs, reports or "
-        "config.yaml",
+        "s3:// Spark's JVM gets them too. Empty: the environment's own credentials. Values that may be "
+        "secrets are written nowhere",
     )
     table: TableConfig = TableConfig()
     tables: TablesConfig = TablesConfig()
@@ -72,7 +91,7 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
     report: ReportConfig = ReportConfig()
     gpu_profile: GpuProfileConfig = GpuProfileConfig()
-    spark: dict[str, str] = Field(
+    spark: SparkSettings = Field(
         default={},
         repr=False,
         description="Spark settings of a session that this package starts, by Spark's own names; spark-submit and "
@@ -85,21 +104,24 @@ class Config(Section):
         # `embed:` with every line below it commented out is None in YAML.
         if not isinstance(settings, Mapping):
             return settings
+        if found := list(hidden_settings(settings)):
+            raise ValueError(
+                "\n".join(
+                    f"{name}: was a secret, and hidden when these settings were stored. Set it." for name in found
+                )
+            )
         sections = {"spark", "storage_options", *(key.partition(".")[0] for key in _KEYS if "." in key)}
         return {name: {} if value is None and name in sections else value for name, value in settings.items()}
 
-    @field_validator("spark", mode="before")
-    @classmethod
-    def _spark_settings(cls, settings: Any) -> Any:
-        if not isinstance(settings, Mapping):
-            return settings
-        if wrong := [str(key) for key in settings if not str(key).startswith("spark.")]:
-            raise ValueError(f"takes Spark's own names, such as spark.driver.memory; found {', '.join(wrong)}")
-        return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
-
-    @field_serializer("spark")
-    def _hide_secrets(self, settings: Mapping[str, str]) -> dict[str, str]:
-        return {key: HIDDEN if _SECRET_KEY.search(key) else value for key, value in settings.items()}
+    @model_serializer(mode="wrap")
+    def _without_credentials(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = shown_value(write(self))
+        for name in ("input", "output"):  # what came from the general setting is stored there alone
+            if "storage_options" not in getattr(self, name).model_fields_set and "storage_options" in shown.get(
+                name, {}
+            ):
+                shown[name]["storage_options"] = {}
+        return shown
 
     @field_validator("steps")
     @classmethod
@@ -128,6 +150,18 @@ class Config(Section):
         filled = getattr(self, section).model_copy(update=values)
         filled.model_fields_set.difference_update(values)  # not what the user has set
         object.__setattr__(self, section, filled)
+
+    def with_(self, **changes: Any) -> Config:
+        """These settings with others in place of some: `config.with_(eps=0.2, **{"embed.batch_size": 8})`.
+
+        Args:
+            changes: By the dotted names of the documentation, by their last part where only one setting ends so, or by
+                sections, of which the keys that are given change.
+
+        Raises:
+            ConfigError: no setting has such a name, several have, or a value is out of range.
+        """
+        return Config(**with_changes(self, changes, _KEYS))
 
     def fitting(self, columns: Collection[str]) -> Config:
         """These settings for rows that have these columns, without defaults that need others.
@@ -232,16 +266,17 @@ class Config(Section):
         return self.detect.method == "embedding" and "phash" in self.detect.prepass and not self.own_embeddings
 
 
-def parse_config(settings: Mapping[str, Any], source: str = "config") -> Config:
-    """Like Config(**settings), with one line per mistake instead of pydantic's report.
+def parse_config(settings: Mapping[str, Any], source: str | Callable[[str], str] = "config") -> Config:
+    """Like Config(**settings), with `source` before each line that names a mistake, or what it makes of the line.
 
     Raises:
         ConfigError: a key is unknown or a value is out of range.
     """
+    blame = source if callable(source) else lambda _: source
     try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {line}" for line in explain(error, _KEYS))) from None
+        return Config(**{str(key): value for key, value in settings.items()})
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{blame(line)}: {line}" for line in str(error).splitlines())) from None
 
 
 def describe() -> Iterator[tuple[str, Any, str]]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 StepName = Literal["embed", "score", "detect", "cluster", "pairwise", "identify", "remove", "report"]
 # Files that a step reads beside its tables; `runs.fingerprints` says which these are.
-Source = Literal["input", "encoder", "pixel_scorers", "own_embeddings", "filters", "ids", "never"]
+Source = Literal[
+    "input", "encoder", "pixel_scorers", "own_embeddings", "filters", "ids", "never", "restored", "decisions"
+]
 
 
 @dataclass(frozen=True)
@@ -193,19 +195,19 @@ GROUPS = Step(
 IDENTIFY = Step(
     "identify",
     "Name the images that repeat another one, and for each of them one that stays.",
-    reads=("similarities", "groups", "copies", "near_hashes", "remove.never"),
+    reads=("similarities", "groups", "copies", "near_hashes", "remove.never", "identify.decisions"),
     tables=("duplicates",),
     comes_after=("pairwise", "cluster", "detect"),
     built_on=lambda config: ("pairwise", *_prepass(config)) if config.detect.method == "embedding" else ("detect",),
     sections=("identify", "table", "detect", "pairwise"),
     also=lambda config: [config.remove.never, config.remove.id_field] if config.remove.never is not None else None,
-    sources=("never",),
+    sources=("never", "decisions"),
     counts=IdentifyCounts,
 )
 REMOVE = Step(
     "remove",
     "Copy the dataset without what identify, a filter or a list of ids names.",
-    reads=("duplicates", "input.path", "remove.ids_path"),
+    reads=("duplicates", "input.path", "remove.ids_path", "remove.never"),
     tables=("removed",),
     on_the_way=("index", "kept"),
     comes_after=("identify", "pairwise", "cluster", "detect", "score", "embed"),
@@ -214,12 +216,12 @@ REMOVE = Step(
     ),
     uses=("embed", "hashes"),
     sections=("input", "remove", "output", "table"),
-    sources=("input", "ids"),
+    sources=("input", "ids", "never", "restored"),
     counts=RemoveCounts,
 )
 REPORT = Step(
     "report",
-    "Print what the steps so far have counted, and write report.json.",
+    "Print what the steps so far have counted, and write report.json and index.html, a page to look at.",
     comes_after=("embed", "score", "detect", "cluster", "pairwise", "identify", "remove"),
 )
 
@@ -235,6 +237,8 @@ NO_RESULT: dict[str, set[str]] = {
     "cluster": {"device", "train_threads"},
     "pairwise": {"batch_size", "distance_metric", "device"},
     "output": {"storage_options"},
+    "report": {"page", "images"},
+    "identify": {"decisions"},  # what they say counts, wherever they lie
 }
 # Where a filter takes images out of the search, it must have judged all of them before the first of these.
 SEARCH: tuple[StepName, ...] = ("detect", "cluster", "pairwise", "identify")

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from spark_imgdedup import schemas
-from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.files.shards import Member, Sample
+from spark_imgdedup.errors import SchemaError, printable
+from spark_imgdedup.files.tars.shards import Member, Sample
 from spark_imgdedup.models.stream import ImageRecord
 
 # Name to Spark type of the columns that are no member.
@@ -75,10 +75,9 @@ class ReadColumns:
         if record.rejected_because is None:
             for member in sample.members:
                 if member.data is None and self.wants(member):
-                    if member.info.size > self.max_bytes:
-                        size = f"'{member.suffix}' has {member.info.size} bytes, max_image_bytes is {self.max_bytes}"
-                        return "too_large", size
-                    return "unreadable", f"the shard ends inside '{member.suffix}'"
+                    if (excess := member.excess(self.max_bytes)) is not None:
+                        return "too_large", printable(f"'{member.suffix}': {excess}")
+                    return "unreadable", printable(f"the shard ends inside '{member.suffix}'")
         return record.rejected_because, record.error
 
     def to_batch(self, rows: list[Row]) -> pa.RecordBatch:

@@ -11,14 +11,14 @@ from typing import Any
 from spark_imgdedup.config import InputConfig, parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
-from spark_imgdedup.files.publishing import Target
+from spark_imgdedup.files.owning.manifest import Target
 from spark_imgdedup.stages.read import MAX_TASKS
 from spark_imgdedup.stages.remove import DEFAULT_SAMPLES_PER_TAR
 
 STORAGE_PREFIX = "storage."
 # What the manifest says of a folder that DataFrames are written to.
 SOURCE = ("a DataFrame",)
-_INPUT = ("root", "image_member", "id_field", "max_image_bytes")
+_INPUT = ("root", "image_member", "id_field", "max_image_bytes", "reorder")
 _READ = ("path", "paths", *_INPUT, "max_partitions")
 _WRITE = ("path", "samples_per_tar")
 
@@ -56,7 +56,7 @@ def read_options(options: Mapping[str, str]) -> ReadOptions:
     if not path:
         raise ConfigError("webdataset: no path to read from. Name a folder, a tar or a glob: .load('data/shards').")
     settings = {name: options[name] for name in _INPUT if name in options}
-    found = {"path": path, "storage_options": _storage_options(options), **settings}
+    found = {"path": path, "format": "webdataset", "storage_options": _storage_options(options), **settings}
     return ReadOptions(parse_config({"input": found}, "webdataset").input, _count(options, "max_partitions", MAX_TASKS))
 
 

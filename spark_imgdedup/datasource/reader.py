@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql.datasource import DataSourceReader, InputPartition
 
 from spark_imgdedup.datasource.columns import ReadColumns, row_bytes
-from spark_imgdedup.files.shards import Shard, list_shards
+from spark_imgdedup.files.tars.shards import Shard, list_shards
 from spark_imgdedup.stages.read import group_by_bytes, group_shards, iter_records
 
 if TYPE_CHECKING:

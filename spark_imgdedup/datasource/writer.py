@@ -14,8 +14,8 @@ from pyspark.sql.datasource import DataSourceArrowWriter, WriterCommitMessage
 from spark_imgdedup.datasource.columns import WriteColumns
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage
-from spark_imgdedup.files.publishing import TEMPORARY, clear_temporary, publish, require_own
-from spark_imgdedup.files.shard_writer import pack_files, pack_samples
+from spark_imgdedup.files.copying.shard_packer import pack_files, pack_samples
+from spark_imgdedup.files.owning.publishing import TEMPORARY, clear_temporary, publish, require_own
 
 if TYPE_CHECKING:
     import pyarrow as pa

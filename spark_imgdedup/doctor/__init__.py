@@ -7,44 +7,55 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from spark_imgdedup import __version__
 from spark_imgdedup.config import Config
-from spark_imgdedup.demo import sample_shards
-from spark_imgdedup.doctor.check import Check, in_one_line
-from spark_imgdedup.doctor.libraries import check_libraries, extra, probe, starts_java, version_of
+from spark_imgdedup.doctor.check import Check
+from spark_imgdedup.doctor.diagnosis import Diagnosis
+from spark_imgdedup.doctor.libraries import check_libraries, probe
 from spark_imgdedup.doctor.places import check_places
-from spark_imgdedup.errors import ImgDedupError
+from spark_imgdedup.doctor.start import check_delta, check_start
 from spark_imgdedup.runs.classic import is_classic
 from spark_imgdedup.runs.java import java_problem, java_version
+from spark_imgdedup.runs.libraries import extra, starts_java, version_of
+from spark_imgdedup.runs.plan import resolve_format
+from spark_imgdedup.runs.problems import in_one_line
 from spark_imgdedup.runs.session import get_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+# What no setting needs and is worth a line all the same, where it is there.
+_SHOWN_WHERE_THERE = ("gpu", "cupy")
+
+
 def examine(config: Config, *, with_spark: bool = True) -> list[Check]:
-    """All checks, in the order of a run.
+    """All checks of what these settings need, in the order of a run.
 
     Args:
         config: Decides what is needed and which places are looked at.
         with_spark: Start Spark and ask a worker; else the libraries are looked for here.
     """
+    with suppress(Exception):  # of any store; the checks of places say what is wrong there
+        config = resolve_format(config)
     spark, worker, checks = None, None, [_python(), _java(config), _pyspark()]
     if with_spark:
         spark, worker, spark_checks = _spark(config)
         checks += spark_checks
     found, there = (worker, "on a worker") if worker else (probe(), "here")
     checks += check_libraries(config, found, there)
-    checks += [_gpu(config, found, there), _samples()]
-    return [*checks, *check_places(config, spark)]
+    checks += [_gpu(config, found, there), *check_places(config, spark), *check_delta(config, spark)]
+    checks += check_start(config, spark)
+    return [check for check in checks if check.is_needed or (check.is_ok and check.name in _SHOWN_WHERE_THERE)]
 
 
 def _python() -> Check:
@@ -108,32 +119,55 @@ def _gpu(config: Config, found: Mapping[str, Any], there: str) -> Check:
     return Check("gpu", n_gpus > 0, f"{n_gpus} {there}", why, remedy, config.embed.device == "gpu")
 
 
-def _samples() -> Check:
-    why, remedy = "spark-imgdedup demo reads them", "install the wheel again, or run from a checkout"
-    try:
-        return Check("sample shards", True, str(sample_shards()), why, remedy, False)
-    except ImgDedupError as error:
-        return Check("sample shards", False, str(error), why, remedy, False)
-
-
 def is_healthy(checks: Sequence[Check]) -> bool:
     """True where everything that the configuration needs is there."""
-    return all(check.is_ok or not check.is_needed for check in checks)
+    return not missing(checks)
 
 
-def as_json(checks: Sequence[Check]) -> str:
-    """The checks as JSON: {is_ok, checks: [{name, is_ok, found, why, remedy, is_needed}]}."""
-    return json.dumps({"is_ok": is_healthy(checks), "checks": [asdict(check) for check in checks]}, indent=1)
+def missing(checks: Sequence[Check]) -> list[str]:
+    """The names of what is needed and not there."""
+    return [check.name for check in checks if check.is_needed and not check.is_ok]
+
+
+def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """The checks for programs: {is_ok, checks: [{name, is_ok, found, why, remedy, is_needed}]}."""
+    return {"is_ok": is_healthy(checks), "checks": [asdict(check) for check in checks]}
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
-    """The checks as a table, and a line that sums them up."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "thing", "found", "what for", "how to get it"):
-        table.add_column(heading, overflow="fold")  # a path that is cut off says nothing
+    """The checks in lines that can be copied at any width, and a line that sums them up."""
+    width = max(len(check.name) for check in checks)
+    lines = []
     for check in checks:
-        state = "ok" if check.is_ok else "MISSING" if check.is_needed else "missing"
-        table.add_row(state, check.name, escape(check.found), check.why, "" if check.is_ok else escape(check.remedy))
-    console.print(table)
-    needed = [check.name for check in checks if check.is_needed and not check.is_ok]
-    console.print(f"\nneeded and missing: {', '.join(needed)}" if needed else "\neverything needed is there")
+        lines.append(f"{'ok' if check.is_ok else 'MISSING':<9}{check.name:<{width}}  {check.found}")
+        if not check.is_ok:
+            indent = " " * 9
+            lines += [f"{indent}{'':<{width}}  needed: {check.why}", f"{indent}{'':<{width}}  to do: {check.remedy}"]
+    if needed := missing(checks):
+        lines += ["", f"needed and missing: {', '.join(needed)}"]
+    elif any(check.name == "run" for check in checks):
+        lines += ["", "everything needed is there: run will start"]
+    else:
+        lines += ["", "the installation is complete; no input is named, so of a run nothing is known yet"]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def diagnose(config: Config, *, with_spark: bool = True) -> Diagnosis:
+    """What the settings need, and whether it is there; shown as the command `doctor` shows it.
+
+    Args:
+        config: Decides what is needed and which places are looked at.
+        with_spark: Start Spark and ask a worker; else the libraries are looked for here.
+    """
+    return Diagnosis(tuple(examine(config, with_spark=with_spark)), print_checks)
+
+
+class _Callable(ModuleType):
+    """Lets `spark_imgdedup.doctor(config)` be called: importing this room binds the name of the function to it."""
+
+    def __call__(self, config: Config, *, with_spark: bool = True) -> Diagnosis:
+        return diagnose(config, with_spark=with_spark)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from spark_imgdedup.errors import ImgDedupError
-
-MAX_CHARACTERS = 400
+from spark_imgdedup.errors import shown
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,5 @@ class Check:
     remedy: str
     is_needed: bool
 
-
-def in_one_line(error: Exception) -> str:
-    """What an error says; of a traceback that came back from a worker, its last line."""
-    if isinstance(error, ImgDedupError):
-        return str(error)
-    last = re.findall(r"^[\w.]*(?:Error|Exception): .+$", str(error), re.MULTILINE)
-    first = (str(error).splitlines() or [""])[0]
-    return (last[-1] if last else f"{type(error).__name__}: {first}")[:MAX_CHARACTERS]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", shown(self.found))

@@ -10,14 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.doctor.check import Check, in_one_line
-from spark_imgdedup.files import storage
+from spark_imgdedup.doctor.check import Check
+from spark_imgdedup.files import storage, writing
 from spark_imgdedup.files.delta_log import LOG
-from spark_imgdedup.files.publishing import output_path
+from spark_imgdedup.files.owning.publishing import output_path
 from spark_imgdedup.files.reach import without
 from spark_imgdedup.files.s3a import bucket_of
-from spark_imgdedup.files.shards import list_shards, total_bytes
+from spark_imgdedup.files.tars.shards import list_shards, total_bytes
 from spark_imgdedup.runs.object_stores import hadoop_version, places, store_problem
+from spark_imgdedup.runs.problems import in_one_line
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.object_stores import jvm_path
 
@@ -81,7 +82,7 @@ def _written(path: str, options: Mapping[str, Any]) -> str:
         folder = posixpath.dirname(os.path.abspath(folder))
     file = storage.join(folder, f".spark-imgdedup-doctor-{uuid.uuid4().hex}")
     try:
-        storage.write_bytes(file, b"", options)
+        writing.write_bytes(file, b"", options)
     finally:
         storage.delete(file, options)
     return f"{folder} can be written"
@@ -116,5 +117,5 @@ def _refused(spark: SparkSession, url: str, options: Mapping[str, Any]) -> str |
     except Exception as error:
         if "PATH_NOT_FOUND" in str(error):
             return None
-        return (store_problem(error) or in_one_line(error)).removeprefix("ConfigError: ")
+        return str(store_problem(error) or in_one_line(error))
     return None

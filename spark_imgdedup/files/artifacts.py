@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import storage, writing
 
 _LOCK = threading.Lock()
 _CACHE: dict[str, npt.NDArray[Any]] = {}  # at most one: the centroids of the run this worker serves
@@ -53,8 +53,8 @@ def save(
     sha256 = hashlib.sha256(data).hexdigest()
     manifest = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256, **(about or {})}
     text = json.dumps(manifest, indent=1) + "\n"
-    storage.write_bytes(storage.join(url, "array.npy"), data, options)
-    storage.write_bytes(storage.join(url, "manifest.json"), text.encode(), options)
+    writing.write_bytes(storage.join(url, "array.npy"), data, options)
+    writing.write_bytes(storage.join(url, "manifest.json"), text.encode(), options)
     return Artifact(storage.canonical(url), sha256, dict(options or {}))  # workers stand in another folder
 
 
@@ -62,15 +62,19 @@ def find(url: str, options: Mapping[str, Any] | None = None) -> Artifact:
     """The artifact that `save` stored at `url`.
 
     Raises:
-        SchemaError: there is none.
+        SchemaError: there is none, or its manifest is damaged.
     """
     try:
-        manifest = json.loads(storage.read_text(storage.join(url, "manifest.json"), options))
+        sha256 = str(json.loads(storage.read_text(storage.join(url, "manifest.json"), options))["sha256"])
     except FileNotFoundError:
         raise SchemaError(
-            f"{url}: no manifest.json, so no finished array. Run the step that writes it again."
+            f"{url}: no manifest.json, so no finished array. Run the step that writes it again, with --force."
         ) from None
-    return Artifact(storage.canonical(url), manifest["sha256"], dict(options or {}))
+    except (ValueError, KeyError, TypeError):
+        raise SchemaError(
+            f"{url}: manifest.json is damaged. Run the step that writes it again, with --force."
+        ) from None
+    return Artifact(storage.canonical(url), sha256, dict(options or {}))
 
 
 def load(artifact: Artifact) -> npt.NDArray[Any]:
@@ -81,12 +85,20 @@ def load(artifact: Artifact) -> npt.NDArray[Any]:
     """
     with _LOCK:
         if artifact.sha256 not in _CACHE:
-            with storage.open_read(storage.join(artifact.url, "array.npy"), artifact.options) as file:
-                data = file.read()
+            data = _read(artifact)
             if hashlib.sha256(data).hexdigest() != artifact.sha256:
                 raise SchemaError(
-                    f"{artifact.url}: array.npy does not match its manifest. Is another run writing to this work_dir?"
+                    f"{artifact.url}: array.npy does not match its manifest: it is gone, cut off, or was changed. Run "
+                    "the step that writes it again, with --force."
                 )
             _CACHE.clear()
             _CACHE[artifact.sha256] = np.load(io.BytesIO(data), allow_pickle=False)
         return _CACHE[artifact.sha256]
+
+
+def _read(artifact: Artifact) -> bytes:
+    try:
+        with storage.open_read(storage.join(artifact.url, "array.npy"), artifact.options) as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""

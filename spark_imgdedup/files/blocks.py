@@ -6,9 +6,8 @@ lies where follows from `BlockIndex.counts` alone: rows stand in the order of th
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,10 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import storage, writing
 
-INDEX = "index.parquet"
-_ABOUT = "spark_imgdedup"
 EMBEDDING = "embedding"
 POSITION = "position"
 # Row groups of a file: enough to read few clusters alone, few enough for a footer of some hundred KB.
@@ -160,14 +157,14 @@ def rows_per_file(dim: int, dtype: str) -> int:
     return max(1, FILE_BYTES // max(1, dim * np.dtype(dtype).itemsize))
 
 
-def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options) -> Counts:
+def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options, *, in_folder: bool = False) -> Counts:
     """Write one file, on an object store visible only when it is whole, and say how many rows each cluster has (K,)."""
     order = np.argsort(rows.clusters, kind="stable")
     counts = np.bincount(rows.clusters, minlength=n_clusters + 1)
     edges = np.concatenate([[0], np.cumsum(counts)])[[*band_edges(n_clusters), n_clusters + 1]]
     schema = rows.thin.schema.append(pa.field(EMBEDDING, to_column(rows.vectors[:0]).type))
     thin = rows.thin.take(pa.array(order))
-    file = storage.open_write(url, options)
+    file = writing.open_write(url, options, in_folder=in_folder)
     try:
         # Vectors do not compress, and nobody asks for the least of them.
         with pq.ParquetWriter(file, schema, compression="none", use_dictionary=False, write_statistics=False) as writer:
@@ -176,118 +173,19 @@ def write_block(url: str, rows: Rows, n_clusters: int, options: storage.Options)
                     column = to_column(rows.vectors.take(order[start:end], axis=0))
                     part = thin.slice(start, end - start).append_column(schema.field(EMBEDDING), column)
                     writer.write_table(part, row_group_size=end - start)
-        file.close()
+        writing.finish(file)
     except BaseException:
-        storage.discard(file)
+        writing.discard(file)
         raise
     return counts[:n_clusters]
 
 
 def write_new_block(folder: str, rows: Rows, n_clusters: int, options: storage.Options) -> tuple[str, bytes]:
-    """`write_block` under a name that no other attempt has: the name, and the counts as `BlockIndex.of` takes them."""
+    """`write_block` in a folder that is there, under a name that no other attempt has.
+
+    Returns:
+        The name, and the counts as `BlockIndex.of` takes them.
+    """
     name = f"{uuid.uuid4().hex}.parquet"
-    counts = write_block(storage.join(folder, name), rows, n_clusters, options)
+    counts = write_block(storage.join(folder, name), rows, n_clusters, options, in_folder=True)
     return name, counts.astype("<i8").tobytes()
-
-
-class BlockReader:
-    """Reads rows of blocks; files stay open between calls.
-
-    Args:
-        index: What there is.
-        options: Of the storage.
-    """
-
-    def __init__(self, index: BlockIndex, options: storage.Options) -> None:
-        self.index, self._options = index, options
-        self._open: dict[int, pq.ParquetFile] = {}
-
-    def read(self, places: Iterable[tuple[int, int, int]]) -> list[tuple[pa.Table, NDArray[Any]]]:
-        """For each (file, row, rows) the thin columns and the vectors (rows, D) as stored.
-
-        A thin column `position` numbers the rows of all blocks; in copies of rows it is that of the row itself.
-        """
-        return [self._read(*place) for place in places]
-
-    def read_thin(self, file: int, row: int, n_rows: int) -> pa.Table:
-        """The thin columns of some rows of a file."""
-        groups, offset = self.index.row_groups(file, row, n_rows)
-        names = [name for name in self._file(file).schema_arrow.names if name != EMBEDDING]
-        table = self._file(file).read_row_groups(groups, columns=names, use_threads=False)
-        return self._placed(table.slice(offset, n_rows).combine_chunks(), file, row)
-
-    def bands(self, file: int) -> Iterator[tuple[pa.Table, NDArray[Any]]]:
-        """The rows of a file that have a cluster, row group by row group."""
-        edges = np.unique(self.index.first_rows[file, self.index.band_edges]).tolist()
-        return (self._read(file, start, end - start) for start, end in pairwise(edges))
-
-    def thin(self, file: int, columns: Sequence[str]) -> pa.Table:
-        """These columns of the rows of a file that have a cluster, and their positions."""
-        n_rows = int(self.index.offsets[file + 1] - self.index.offsets[file])
-        return self._placed(self._file(file).read(list(columns), use_threads=False).slice(0, n_rows), file, 0)
-
-    def _read(self, file: int, row: int, n_rows: int) -> tuple[pa.Table, NDArray[Any]]:
-        groups, offset = self.index.row_groups(file, row, n_rows)
-        table = self._file(file).read_row_groups(groups, use_threads=False).slice(offset, n_rows).combine_chunks()
-        vectors = to_vectors(table[EMBEDDING].combine_chunks(), self.index.dtype)
-        return self._placed(table.drop_columns([EMBEDDING]), file, row), vectors
-
-    def _placed(self, thin: pa.Table, file: int, row: int) -> pa.Table:
-        if POSITION in thin.column_names:
-            return thin
-        start = int(self.index.offsets[file]) + row
-        return thin.append_column(POSITION, pa.array(np.arange(start, start + len(thin))))
-
-    def _file(self, file: int) -> pq.ParquetFile:
-        if file not in self._open:
-            self._open[file] = pq.ParquetFile(storage.open_random(self.index.url(file), self._options))
-        return self._open[file]
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._open.values():
-            file.close(force=True)
-        self._open.clear()
-
-    def __enter__(self) -> BlockReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def save_index(index: BlockIndex, options: storage.Options) -> None:
-    """Write the index beside the files, and remove what is not of it: files of tasks that Spark has run twice."""
-    files, clusters = np.nonzero(index.counts)
-    order = np.lexsort((files, clusters))
-    about = {"names": index.names, "n_clusters": index.n_clusters, "dim": index.dim, "dtype": index.dtype}
-    files, clusters = files[order], clusters[order]
-    rows = pa.table(
-        {
-            "cluster_id": pa.array(clusters, pa.int32()),
-            "file": pa.array(files, pa.int32()),
-            "n_rows": pa.array(index.counts[files, clusters], pa.int64()),
-        },
-        metadata={_ABOUT: json.dumps(about)},
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink)
-    known = {storage.canonical(index.url(file)) for file in range(len(index.names))}
-    for file in storage.list_files(index.folder, ".parquet", options):
-        if file.url not in known:
-            storage.delete(file.url, options)
-    storage.write_bytes(storage.join(index.folder, INDEX), sink.getvalue().to_pybytes(), options)
-
-
-def load_index(folder: str, options: storage.Options) -> BlockIndex:
-    """The index of a folder of blocks.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    with storage.open_read(storage.join(folder, INDEX), options) as file:
-        rows = pq.read_table(pa.BufferReader(file.read()))
-    about = json.loads(rows.schema.metadata[_ABOUT.encode()])
-    counts = np.zeros((len(about["names"]), about["n_clusters"]), np.int64)
-    counts[rows["file"].to_numpy(), rows["cluster_id"].to_numpy()] = rows["n_rows"].to_numpy()
-    return BlockIndex(folder, tuple(about["names"]), counts, about["dim"], about["dtype"])

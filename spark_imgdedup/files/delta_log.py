@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spark_imgdedup.errors import without_credentials
 from spark_imgdedup.files import storage
 
 LOG = "_delta_log"
@@ -40,11 +41,20 @@ class Commit:
 
     def mark(self, work_dir: str) -> str | None:
         """The fingerprint of the removal of this work_dir that made it, or None."""
+        said = self._said(work_dir)
+        return str(said["remove"]) if "remove" in said else None
+
+    def restores(self, work_dir: str) -> bool:
+        """True where it inserted rows that a removal of this work_dir had deleted."""
+        return bool(self._said(work_dir).get("restored"))
+
+    def _said(self, work_dir: str) -> Mapping[str, Any]:
+        """What a run of this work_dir has said of its commit; empty where it is another's."""
         try:
             ours = json.loads(self.info.get("userMetadata") or "{}")[_MARK]
-            return str(ours["remove"]) if ours["work_dir"] == storage.canonical(work_dir) else None
+            return ours if ours["work_dir"] == _owner(work_dir) else {}
         except (ValueError, KeyError, TypeError):
-            return None
+            return {}
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,22 @@ class Trace:
 
 def mark_for(work_dir: str, fingerprint: str) -> str:
     """What `Commit.mark` reads: the `userMetadata` of a commit."""
-    return json.dumps({_MARK: {"work_dir": storage.canonical(work_dir), "remove": fingerprint}})
+    return json.dumps({_MARK: {"work_dir": _owner(work_dir), "remove": fingerprint}})
+
+
+def mark_for_restore(work_dir: str, *, is_change: bool) -> str:
+    """The `userMetadata` of a commit that inserts what a removal of this work_dir had deleted.
+
+    Args:
+        work_dir: Of the run.
+        is_change: Whether it is one to `trace`, as those of others are; else it is passed over, as a deletion is.
+    """
+    ours = {"work_dir": _owner(work_dir), "restored": True}
+    return json.dumps({_MARK: ours if is_change else {**ours, "remove": "restored"}})
+
+
+def _owner(work_dir: str) -> str:
+    return without_credentials(storage.canonical(work_dir))
 
 
 def is_delta(path: str, options: storage.Options | None = None) -> bool:

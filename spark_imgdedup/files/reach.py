@@ -1,13 +1,14 @@
-"""Whether an object store lets us in, said without what it must be told for that. No Spark."""
+"""Whether a place lets us in: of a store, said without what it must be told for that. No Spark."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from spark_imgdedup.config.values import HIDDEN
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import HIDDEN, ConfigError
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.filesystems import filesystem, is_object_store
 
 
 def require_reachable(name: str, url: str, options: Mapping[str, Any] | None = None) -> None:
@@ -16,8 +17,11 @@ def require_reachable(name: str, url: str, options: Mapping[str, Any] | None = N
     Raises:
         ConfigError: it does not, or there is no such bucket; `name` says which setting names the place.
     """
-    fs, path = storage.filesystem(storage.fixed_part(url), options)
-    if not storage.is_object_store(fs):
+    try:
+        fs, path = filesystem(storage.fixed_part(url), options)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    if not is_object_store(fs):
         return
     try:
         fs.info(path)
@@ -33,6 +37,21 @@ def require_reachable(name: str, url: str, options: Mapping[str, Any] | None = N
         f"{name}: {url} cannot be reached: {without(str(problem) or type(problem).__name__, options)}. Check the "
         "bucket, the credentials and the endpoint: storage_options, or those of the environment."
     )
+
+
+def obstacle(folder: str) -> tuple[str, Literal["a file", "a link to nothing", "not writable"]] | None:
+    """At which place a local folder cannot be written to, or made, and why; None of a store, or if nothing is wrong.
+
+    Args:
+        folder: Its canonical URL.
+    """
+    if "://" in folder:
+        return None
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        return folder, "a file" if os.path.exists(folder) else "a link to nothing"
+    return None if os.access(folder, os.W_OK | os.X_OK) else (folder, "not writable")
 
 
 def without(text: str, options: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Files anywhere fsspec reaches: list, open, publish. No Spark.
+"""Files anywhere fsspec reaches: list, open, delete. No Spark. Writing them: `files.writing`.
 
 A plain path is a local (or mounted) one, as for Python; give hdfs://, s3://, abfss:// or gs:// in full.
 """
@@ -7,55 +7,45 @@ from __future__ import annotations
 
 import os
 import posixpath
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from functools import partial
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
-import fsspec
 from fsspec import AbstractFileSystem
-from fsspec.spec import AbstractBufferedFile
 
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.files.filesystems import REQUESTS_AT_ONCE, filesystem, is_object_store
+from spark_imgdedup.files.filesystems import Options as Options
+from spark_imgdedup.files.walk import FILE, expand, has_wildcard, is_hidden, is_local, look_up, walk
 
 # Bytes per request to an object store: fewer, larger reads hide its latency.
 READ_BLOCK_BYTES = 8 * 2**20
+# Names in one request of S3's DeleteObjects.
+DELETED_AT_ONCE = 1000
 
-# fsspec's names of storage where a file appears whole, by one request, and a folder is only a part of a name.
-OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
-# The extra of this package, or the library, that a kind of URL needs.
-_INSTALL = {"s3": "'spark-imgdedup[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs"}
 
-Options = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file found by `list_files`."""
+    """A file that was found."""
 
     url: str
     n_bytes: int
     stamp: str  # changes when the file does: modification time or ETag
 
 
-def filesystem(url: str, options: Options | None = None) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URL, and the URL's path on it. s3a:// is Hadoop's name for s3://.
+class Found(NamedTuple):
+    """What `find_files` gives."""
 
-    Raises:
-        ConfigError: the library for such URLs is not installed.
-    """
-    url = url.replace("s3a://", "s3://", 1)
-    scheme = url.partition("://")[0] if "://" in url else "file"
-    # A listing that is remembered would not show what Spark's JVM, or a worker, has written since.
-    fresh = {"use_listings_cache": False} if scheme in OBJECT_STORES else {}
-    try:
-        fs, path = fsspec.core.url_to_fs(url, **{**(options or {}), **fresh})
-    except ImportError as error:
-        remedy = f"Run `pip install {_INSTALL[scheme]}`" if scheme in _INSTALL else str(error)
-        raise ConfigError(
-            f"{url}: the library for {scheme}:// is not installed. {remedy}, here and on workers."
-        ) from None
-    return fs, str(path)
+    file: FileInfo
+    below: (
+        str  # its path below the folder given, or below the part of a pattern without wildcards; "" if it is the path
+    )
+    kind: str  # of `files.walk`
 
 
 def join(base: str, *parts: str) -> str:
@@ -66,7 +56,7 @@ def join(base: str, *parts: str) -> str:
 def canonical(url: str) -> str:
     """One spelling for one place: absolute, no trailing slash, file:// left out."""
     fs, path = filesystem(url)
-    return cast(str, fs._strip_protocol(path)) if _is_local(fs) else fs.unstrip_protocol(path).rstrip("/")
+    return cast(str, fs._strip_protocol(path)) if is_local(fs) else fs.unstrip_protocol(path).rstrip("/")
 
 
 def base_name(url: str) -> str:
@@ -80,16 +70,23 @@ def is_within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")
 
 
-def is_glob(url: str) -> bool:
-    """True where the URL holds a wildcard."""
-    return any(character in url for character in "*?[")
+def is_glob(url: str, options: Options | None = None) -> bool:
+    """True where the URL holds a wildcard and there is no file or folder of that very name.
+
+    Without `options` a store is not asked, and a wildcard in its URLs is one.
+    """
+    if not has_wildcard(url):
+        return False
+    return not exists(url, options) if "://" not in url or options is not None else True
 
 
 def fixed_part(pattern: str) -> str:
     """The folder below which everything lies that a pattern may match; a URL without a wildcard is its own."""
     parts = pattern.split("/")
-    wild = next((place for place, part in enumerate(parts) if is_glob(part)), len(parts))
-    return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else ".")
+    for place, part in enumerate(parts):
+        if has_wildcard(part) and is_glob("/".join(parts[: place + 1])):
+            return "/".join(parts[:place]) or ("/" if pattern.startswith("/") else ".")
+    return pattern
 
 
 def spark_path(url: str) -> str:
@@ -97,28 +94,52 @@ def spark_path(url: str) -> str:
     return canonical(url).replace("s3://", "s3a://", 1)
 
 
-def list_files(url: str, suffix: str, options: Options | None = None) -> list[FileInfo]:
-    """The files that a folder (recursively), a glob or a file's own URL names, sorted by URL.
+def find_files(url: str, options: Options | None = None) -> Iterator[Found]:
+    """All files that a folder (with all below it), a file or a pattern names; none where there is nothing.
 
-    Hidden files, and folders that begin with "." or "_" (where Spark and its like keep their own), are left out.
-    Symbolic links are followed.
+    What is there under the very name is no pattern, whatever characters it holds. A folder that a pattern matches is
+    read like one that is given. Symbolic links are followed. A file may come twice, where a pattern matches its folder.
+
+    Raises:
+        ConfigError: a folder cannot be listed.
     """
     fs, path = filesystem(url, options)
-    base = path.rstrip("/")
-    if fs.isfile(path):
-        found = {path: fs.info(path)}
-    elif is_glob(path) and not fs.exists(path):
-        base = fixed_part(path)
-        found = dict(_follow(fs, fs.glob(path, detail=True)))
-    else:
-        found = dict(_follow(fs, fs.find(path, detail=True)))
-    files = [
-        FileInfo(canonical(fs.unstrip_protocol(name)), int(info["size"]), _stamp(info))
-        for name, info in found.items()
-        # Hadoop marks a folder by an empty object whose name ends in a slash.
-        if name.lower().endswith(suffix) and not name.endswith("/") and not _is_hidden(name[len(base) :])
-    ]
-    return sorted(files, key=lambda file: file.url)
+    base, at_once = path.rstrip("/"), is_object_store(fs)
+    tops: Iterable[str] = (path,)
+    if has_wildcard(path) and look_up(fs, path) is None:
+        base = fixed_part(path).rstrip("/")
+        tops = fs.glob(path) if at_once else expand(fs, path)
+    for top in tops:
+        for name, info, kind in walk(fs, top, in_one_request=at_once):
+            spelled = name if is_local(fs) else fs.unstrip_protocol(name).rstrip("/")
+            yield Found(FileInfo(spelled, int(info["size"]), _stamp(info)), name[len(base) :].lstrip("/"), kind)
+
+
+def list_files(url: str, suffix: str | tuple[str, ...], options: Options | None = None) -> list[FileInfo]:
+    """The files that a folder (recursively), a glob or a file's own URL names, sorted by URL.
+
+    Hidden files, and folders that begin with "." or "_" (where Spark and its like keep their own), are left out: for
+    tables and files of our own. `files.listing` counts what is left out of a dataset.
+
+    Raises:
+        ConfigError: a folder cannot be listed, or such a file is a link that leads nowhere, a pipe or a device.
+    """
+    found = {}
+    for file, below, kind in find_files(url, options):
+        if file.url.lower().endswith(suffix) and not is_hidden(below):
+            require_file(file.url, kind)
+            found[file.url] = file
+    return sorted(found.values(), key=lambda file: file.url)
+
+
+def require_file(url: str, kind: str) -> None:
+    """Refuse what only looks like a file: opening a link that leads nowhere fails, and a pipe waits for ever.
+
+    Raises:
+        ConfigError: with its name.
+    """
+    if kind != FILE:
+        raise ConfigError(f"{url!r} is no file but a {kind}. Remove it, or leave it out of the paths.")
 
 
 def folder_names(url: str, options: Options | None = None) -> list[str]:
@@ -129,10 +150,18 @@ def folder_names(url: str, options: Options | None = None) -> list[str]:
     return sorted(posixpath.basename(name) for name in names if name != path.rstrip("/"))
 
 
+def names_in(url: str, options: Options | None = None) -> list[str]:
+    """Names of the files and folders directly in a folder, hidden ones too, sorted; none where there is no folder."""
+    fs, path = filesystem(url, options)
+    path = path.rstrip("/")
+    found = fs.ls(path, detail=False) if fs.isdir(path) else []
+    return sorted({posixpath.basename(name.rstrip("/")) for name in found if name.rstrip("/") != path})
+
+
 def open_read(url: str, options: Options | None = None) -> IO[bytes]:
     """A file opened for reading from front to back."""
     fs, path = filesystem(url, options)
-    if _is_local(fs):
+    if is_local(fs):
         return open(path, "rb", buffering=2**20)
     return cast(IO[bytes], fs.open(path, "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"))
 
@@ -144,69 +173,96 @@ def open_random(url: str, options: Options | None = None) -> Any:
         FileNotFoundError: there is none.
     """
     fs, path = filesystem(url, options)
-    if _is_local(fs):
+    if is_local(fs):
         import pyarrow as pa
 
         return pa.OSFile(path)  # read without Python's lock
     return fs.open(path, "rb", cache_type="none")
 
 
-def open_write(url: str, options: Options | None = None) -> IO[bytes]:
-    """A new file; its folder is made. On an object store it is visible only once it is closed.
-
-    Not for a `with` of its own: that closes the file after an error too, and half of it becomes visible. See `discard`.
-    """
-    fs, path = filesystem(url, options)
-    if not is_object_store(fs):  # there, s3fs would make the bucket
-        fs.makedirs(posixpath.dirname(path), exist_ok=True)
-    return cast(IO[bytes], fs.open(path, "wb"))
-
-
-def discard(file: IO[bytes]) -> None:
-    """Give up a file that `open_write` opened: on an object store nothing of it becomes visible, and no part stays.
-
-    Elsewhere it is closed as it is. Nothing happens to a file that is closed already.
-    """
-    if file.closed:
-        return
-    if isinstance(file, AbstractBufferedFile):
-        try:
-            file.discard()
-        finally:
-            file.closed = True  # else closing it, which its destructor does, would write what it holds
-    else:
-        file.close()
-
-
-def move(source: str, target: str, options: Options | None = None) -> None:
-    """Give a file its final name, over an older one; atomic where the storage can rename.
-
-    An object store copies and then deletes: a reader sees the old file or the new one, and for a moment both names.
-    """
-    fs, path = filesystem(source, options)
-    _, final = filesystem(target, options)
-    if is_object_store(fs):
-        fs.cp_file(path, final)
-        fs.rm_file(path)
-        return
-    fs.makedirs(posixpath.dirname(final), exist_ok=True)
-    if _is_local(fs):
-        os.replace(path, final)
-    else:
-        fs.mv(path, final)
-
-
 def delete(url: str, options: Options | None = None) -> None:
     """Remove a file or a folder with all below it; nothing happens where there is none."""
     fs, path = filesystem(url, options)
-    if fs.exists(path):
+    if is_object_store(fs):
+        _delete_objects(fs, fs.find(path))
+    elif fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def delete_below(folder: str, names: Collection[str], options: Options | None = None) -> None:
+    """Remove files, or folders with all below, that lie directly in a folder; what is not there is passed over."""
+    fs, path = filesystem(folder, options)
+    if is_object_store(fs):
+        found, wanted = fs.find(path) if names else [], frozenset(names)
+        _delete_objects(fs, [name for name in found if name[len(path) :].strip("/").split("/")[0] in wanted])
+        return
+    for name in names:
+        delete(join(folder, name), options)
+
+
+def _delete_objects(fs: AbstractFileSystem, names: Sequence[str]) -> None:
+    """Send many names a request. Alone go those that fsspec would change: with wildcards, and markers of folders."""
+    odd = [name for name in names if has_wildcard(name) or name.endswith("/")]
+    plain = sorted(set(names) - set(odd))
+    chunks = [plain[start : start + DELETED_AT_ONCE] for start in range(0, len(plain), DELETED_AT_ONCE)]
+    at_once([*(partial(fs.rm, chunk) for chunk in chunks), *(partial(fs.rm_file, name) for name in odd)])
+
+
+def at_once(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """What calls give that wait for an object store, made several at a time.
+
+    Raises:
+        Exception: what the first of them that failed has raised, once none runs any more.
+    """
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        waiting = [pool.submit(call) for call in calls]
+        try:
+            return [each.result() for each in waiting]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def delete_file(url: str, options: Options | None = None) -> None:
+    """Remove a file; nothing happens where there is none, or a folder."""
+    fs, path = filesystem(url, options)
+    if fs.isfile(path):
+        fs.rm_file(path)
+
+
+def delete_files(urls: Sequence[str], options: Options | None = None) -> None:
+    """Remove files by name, as `delete_file` does; of an object store many at a time, each with an answer of its own.
+
+    S3's one request for many does not tell, through s3fs, of those that it refused.
+    """
+    fs, _ = filesystem(urls[0] if urls else ".", options)
+    if is_object_store(fs):
+        at_once([partial(fs.rm_file, filesystem(url, options)[1]) for url in urls])
+        return
+    for url in urls:
+        delete_file(url, options)
+
+
+def look_at(url: str, options: Options | None = None) -> FileInfo | None:
+    """What a listing would say of a file now; None where there is none."""
+    fs, path = filesystem(url, options)
+    try:
+        info = fs.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return FileInfo(url, int(info["size"]), _stamp(info)) if info["type"] == "file" else None
 
 
 def exists(url: str, options: Options | None = None) -> bool:
     """True where there is a file or folder."""
     fs, path = filesystem(url, options)
     return bool(fs.exists(path))
+
+
+def is_file(url: str, options: Options | None = None) -> bool:
+    """True where there is a file, or a link to one."""
+    fs, path = filesystem(url, options)
+    return bool(fs.isfile(path))
 
 
 def size(url: str, options: Options | None = None) -> int:
@@ -223,48 +279,6 @@ def read_text(url: str, options: Options | None = None) -> str:
     """
     with open_read(url, options) as file:
         return file.read().decode()
-
-
-def write_bytes(url: str, data: bytes, options: Options | None = None) -> None:
-    """A small file: a reader sees all of it or nothing. It is renamed once it is written, or one request on a store."""
-    fs, path = filesystem(url, options)
-    if is_object_store(fs):
-        fs.pipe_file(path, data)
-        return
-    folder, name = posixpath.split(url)
-    temporary = join(folder, f".{name}.{uuid.uuid4().hex}.tmp")  # hidden: what a crash leaves is never listed
-    with open_write(temporary, options) as file:
-        file.write(data)
-    move(temporary, url, options)
-
-
-def is_object_store(fs: AbstractFileSystem) -> bool:
-    """True where a file appears whole, by one request, and a folder is only a part of a name."""
-    return not OBJECT_STORES.isdisjoint((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-
-
-def _is_local(fs: AbstractFileSystem) -> bool:
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-
-
-def _follow(
-    fs: AbstractFileSystem, found: Mapping[str, Mapping[str, Any]], above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The files among what a listing gave, with those behind its links; a link back to a folder `above` ends there."""
-    for name, info in found.items():
-        if info.get("islink") and fs.isdir(name):
-            folder, parent = os.path.realpath(name), os.path.realpath(posixpath.dirname(name))
-            if folder not in above and not f"{parent}/".startswith(f"{folder}/"):
-                yield from _follow(fs, fs.find(name, detail=True), above | {folder})
-        elif info.get("islink"):
-            yield name, fs.info(name)
-        elif info["type"] == "file":
-            yield name, info
-
-
-def _is_hidden(relative: str) -> bool:
-    *folders, name = relative.split("/")
-    return name.startswith(".") or any(folder.startswith((".", "_")) for folder in folders)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from spark_imgdedup.kernels.colours import is_deep, to_rgba
+from spark_imgdedup.kernels.colours import bands, is_deep, to_rgba
 
 # Modes that RGB holds without loss, where nothing is transparent.
 _AS_RGB = {"1", "L", "P", "RGB", "RGBX", "RGBA", "LA", "PA"}
@@ -25,21 +25,27 @@ def pixel_digest(frames: Iterable[Image.Image]) -> str:
     """
     digest = hashlib.sha256()
     for frame in frames:
-        mode, pixels = _pixels(frame)
+        mode = _mode_of(frame)
         digest.update(f"{mode} {frame.width}x{frame.height} ".encode())
-        digest.update(pixels)
+        for band in bands(frame):
+            digest.update(_pixels(band, mode))
     return digest.hexdigest()
 
 
-def _pixels(image: Image.Image) -> tuple[str, bytes]:
+def _mode_of(image: Image.Image) -> str:
+    """What the pixels are taken as; of deep greys the type, and the value that is transparent."""
     if is_deep(image):
-        kind = "<f4" if image.mode == "F" else "<i4"
-        return f"{kind} {image.info.get('transparency')}", np.asarray(image).astype(kind).tobytes()
+        return f"{'<f4' if image.mode == 'F' else '<i4'} {image.info.get('transparency')}"
+    if image.has_transparency_data:
+        is_opaque = all(to_rgba(band).getchannel("A").getextrema() == (255, 255) for band in bands(image))
+        return "RGB" if is_opaque else "RGBA"
+    return "RGB" if image.mode in _AS_RGB else image.mode
+
+
+def _pixels(image: Image.Image, mode: str) -> bytes:
+    if is_deep(image):
+        return np.asarray(image).astype(mode.split()[0]).tobytes()
     if image.has_transparency_data:
         rgba = to_rgba(image)
-        if rgba.getchannel("A").getextrema() != (255, 255):
-            return "RGBA", rgba.tobytes()
-        return "RGB", rgba.convert("RGB").tobytes()
-    if image.mode in _AS_RGB:
-        return "RGB", (image if image.mode == "RGB" else image.convert("RGB")).tobytes()
-    return image.mode, image.tobytes()
+        return (rgba if mode == "RGBA" else rgba.convert("RGB")).tobytes()
+    return (image if image.mode == mode else image.convert(mode)).tobytes()

@@ -1,5 +1,7 @@
 """What speaks for two pictures being one: the cosine of their vectors, their perceptual hashes, their pixels.
 
+Against it speaks what people have said of them.
+
 N and M pictures, D numbers in a vector, B bytes in a hash, k views of it, P bytes of pixels. Vectors may live on a GPU;
 what is found comes back on the host.
 """
@@ -79,6 +81,33 @@ class Plain:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Which of N pictures people have called different from another.
+
+    Attributes:
+        number: (N,) of each that was called so, from 0 on; -1 for the others.
+        pairs: (P, 2) numbers of pictures that are different, the lower first. Some may be of pictures elsewhere.
+    """
+
+    number: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+
+    def __getitem__(self, rows: Rows) -> Apart:
+        return Apart(self.number[rows], self.pairs)
+
+    def between(self, other: Apart) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs (L,) of one of these pictures and one of the other ones that are different."""
+        i, j = np.flatnonzero(self.number >= 0), np.flatnonzero(other.number >= 0)
+        if not len(i) or not len(j):
+            return i[:0], j[:0]
+        one, two = self.number[i][:, None], other.number[j][None, :]
+        width = int(self.pairs.max(initial=0)) + 1
+        codes = self.pairs[:, 0] * width + self.pairs[:, 1]
+        row, column = np.nonzero(np.isin(np.minimum(one, two) * width + np.maximum(one, two), codes))
+        return i[row], j[column]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What is known of N pictures; None is not looked at."""
 
@@ -86,6 +115,7 @@ class Evidence:
     vectors: UnitRows | None = None
     hashes: Hashes | None = None
     plain: Plain | None = None
+    apart: Apart | None = None
 
     def __len__(self) -> int:
         return self.n
@@ -95,8 +125,9 @@ class Evidence:
         vectors, index = self.vectors, rows
         if vectors is not None:
             vectors = vectors[rows if isinstance(rows, slice) else namespace(vectors.vectors).asarray(rows)]
-        hashes, plain = self.hashes, self.plain
-        return Evidence(n, vectors, None if hashes is None else hashes[index], None if plain is None else plain[index])
+        hashes = None if self.hashes is None else self.hashes[index]
+        plain = None if self.plain is None else self.plain[index]
+        return Evidence(n, vectors, hashes, plain, None if self.apart is None else self.apart[index])
 
     def cosines(self, i: NDArray[np.int64], other: Evidence, j: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rounded cosines (L,) of pictures i and pictures j of the other; NaN without vectors."""
@@ -140,7 +171,10 @@ class Pairs:
         if reach.agreeing_radius is not None:
             i, j = np.nonzero((self.distances <= reach.agreeing_radius) & ~near)
             near[i, j] = self.a.cosines(i, self.b, j) >= reach.agreeing_cosine
-        return self._mind_plain(near)
+        near = self._mind_plain(near)
+        if self.a.apart is not None and self.b.apart is not None:
+            near[self.a.apart.between(self.b.apart)] = False
+        return near
 
     @cached_property
     def distances(self) -> NDArray[np.uint16]:

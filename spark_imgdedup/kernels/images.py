@@ -1,7 +1,7 @@
 """Bytes of an image file -> an 8-bit RGB picture, upright and opaque, or an ImageError that says why not.
 
-Safe to call from many threads. Only formats that Pillow decodes itself are tried: its EPS reader starts Ghostscript,
-and its readers without a signature take arbitrary bytes for a picture.
+Safe to call from many threads. Only formats that Pillow decodes itself are tried, and HEIF where pi-heif is there:
+Pillow's EPS reader starts Ghostscript, and its readers without a signature take arbitrary bytes for a picture.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import itertools
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Literal
 
-from PIL import Image
+from PIL import Image, features
 
+from spark_imgdedup.formats import FORMATS
+from spark_imgdedup.kernels.bounds import (
+    MAX_EXIF_BYTES,
+    MAX_FRAMES,
+    Budget,
+    ImageError,
+    MeteredFile,
+    require_binary,
+    require_blocks,
+    require_scans,
+    require_size,
+)
 from spark_imgdedup.kernels.colours import to_rgb
 from spark_imgdedup.kernels.digests import pixel_digest
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 SIGNATURE_BYTES = 16  # what Pillow's own accept functions are given
 
 EXIF_ORIENTATION = 0x0112
@@ -35,22 +44,14 @@ UPRIGHT = {  # EXIF 2.32, tag Orientation: the turn that undoes it
     8: Image.Transpose.ROTATE_90,
 }
 
-Opener = tuple[Callable[[BytesIO, str], Image.Image], Callable[[bytes], bool | str] | None]
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_MOST_BRANDS = 64
+_MISSING = {
+    "AVIF": "avif needs Pillow 11.3 or newer. Run `pip install 'spark-imgdedup[avif]'`, here and on workers",
+    "HEIF": "heif (.heic) needs pi-heif. Run `pip install 'spark-imgdedup[heic]'`, here and on workers",
+}
 
-
-class ImageError(ValueError):
-    """The bytes are not a picture we can use.
-
-    Attributes:
-        reason: "unreadable" (not an image, damaged, or of an unknown format) or "too_large" (more than max_pixels).
-    """
-
-    def __init__(self, reason: Literal["unreadable", "too_large"], message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        return type(self), (self.reason, str(self))
+Opener = tuple[Callable[[MeteredFile, str], Image.Image], Callable[[bytes], bool | str] | None]
 
 
 @dataclass(frozen=True)
@@ -89,72 +90,118 @@ def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> 
         ImageError: whatever is wrong with data, with its reason and one line of text; nothing else is raised.
     """
     _silence_pillow()
+    budget = Budget()
     try:
-        image, name = _open(data)
-        _require_size(image, name, max_pixels)
+        image, name = _open(data, budget)
+        _require_affordable(data, name, image.size, max_pixels)
         image.load()
-        _require_size(image, name, max_pixels)
-        upright = _upright(image)
-        digest = _digest(data, upright, max_pixels) if with_digest else None
-        image = to_rgb(upright)
+        budget.require()
+        require_size(name, image.size, max_pixels)  # a frame of a GIF may be larger than its screen
+        turn = _turn(image)
+        image = image._new(image.im)  # without its decoder: that of WebP holds two pictures more
+        image = _turned(image, turn)
+        digest = _digest(data, image, max_pixels, budget) if with_digest else None
+        image = to_rgb(image)
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ImageError("too_large", f"decoding needs more memory than there is: {_one_line(error)}") from error
     except Exception as error:  # Pillow raises a dozen types for damaged files, bare Exception subclasses among them
+        if budget.problem is not None:
+            raise ImageError("too_large", budget.problem) from error
         raise ImageError("unreadable", f"the file is damaged: {_one_line(error)}") from error
-    return DecodedImage(image, image.width, image.height, name, digest)
+    return DecodedImage(image, image.width, image.height, name.lower(), digest)
 
 
-def _digest(data: bytes, first: Image.Image, max_pixels: int) -> str | None:
+def _require_affordable(data: bytes, name: str, size: tuple[int, int], max_pixels: int) -> None:
+    require_size(name, size, max_pixels)
+    if name == "JPEG":
+        require_scans(data, size, max_pixels)
+    elif name == "JPEG2000":
+        require_blocks(data, size, max_pixels)
+    elif name == "PPM":
+        require_binary(data)
+
+
+def _digest(data: bytes, first: Image.Image, max_pixels: int, budget: Budget) -> str | None:
     try:
-        return pixel_digest(itertools.chain([first], _later_frames(data, max_pixels - first.width * first.height)))
+        later = _later_frames(data, max_pixels - first.width * first.height, budget)
+        return pixel_digest(itertools.chain([first], later))
     except Exception:  # the first frame is good: such files are copies where their bytes are
         return None
 
 
-def _later_frames(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _later_frames(data: bytes, max_pixels: int, budget: Budget) -> Iterator[Image.Image]:
     # A handle of its own: counting the frames of a GIF moves it.
-    image, name = _open(data)
-    for place in range(1, getattr(image, "n_frames", 1)):
+    image, name = _open(data, budget)
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames > MAX_FRAMES:
+        raise ImageError("too_large", f"{n_frames} frames")
+    for place in range(1, n_frames):
         image.seek(place)
-        _require_size(image, name, max_pixels)
+        require_size(name, image.size, max_pixels)
         max_pixels -= image.width * image.height
         image.load()
-        yield _upright(image)
+        budget.require()
+        yield _turned(image, _turn(image))
 
 
-def _open(data: bytes) -> tuple[Image.Image, str]:
+def _open(data: bytes, budget: Budget) -> tuple[Image.Image, str]:
     """Like Image.open, but without its size check, which warns and follows a setting of the whole process."""
     head = bytes(data[:SIGNATURE_BYTES])
     if not head:
         raise ImageError("unreadable", "the file is empty (0 bytes)")
-    for name, (factory, accept) in _openers().items():
-        if accept is None or accept(head) is True:
-            return factory(BytesIO(data), ""), name.lower()
-    raise ImageError("unreadable", f"not an image of a known format: {len(data)} bytes that start with {head!r}")
+    name = _container(data) or next(
+        (name for name, (_, accept) in _openers().items() if accept is None or accept(head) is True), None
+    )
+    if name is None:
+        raise ImageError("unreadable", f"not an image of a known format: {len(data)} bytes that start with {head!r}")
+    if name not in _openers():
+        raise ImageError("unreadable", _MISSING.get(name, f"this Pillow does not read {name}"))
+    return _openers()[name][0](MeteredFile(data, budget), ""), name
+
+
+def _container(data: bytes) -> str | None:
+    """AVIF or HEIF, by the brands of the file: both are boxes, and either may call itself mif1 first.
+
+    Source: ISO/IEC 14496-12, FileTypeBox; ISO/IEC 23008-12, 10.
+    """
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4]), _MOST_BRANDS * 4)
+    brands = {data[place : place + 4] for place in (8, *range(16, end, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIF" if brands & _HEIF_BRANDS else None
 
 
 @functools.cache
-def _openers() -> dict[str, Opener]:
+def _openers() -> Mapping[str, Opener]:
     Image.init()
-    return {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
-
-
-def _require_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError("too_large", f"{name} of {width} x {height} pixels, more than max_pixels = {max_pixels}")
-    if width < 1 or height < 1:
-        raise ImageError("unreadable", f"{name} of {width} x {height} pixels")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF data says nothing about it."""
+    found: dict[str, Opener] = {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
+    if "AVIF" in found and not features.check("avif"):
+        del found["AVIF"]
     try:
-        turn = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+        import pi_heif
+    except ImportError:
+        return found
+    # Threads are ours; what else such a file holds is not looked at.
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+    return {**found, "HEIF": (pi_heif.HeifImageFile, lambda _: False)}
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What undoes the EXIF orientation; damaged EXIF data says nothing about it."""
+    if len(image.info.get("exif") or b"") > MAX_EXIF_BYTES:
+        return None
+    try:
+        return UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # read only now: PNG may hold EXIF behind its pixels
-        return image
+        return None
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     if turn is None:
         return image
     turned = image.transpose(turn)

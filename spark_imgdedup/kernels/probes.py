@@ -131,14 +131,24 @@ def needed_margin(
 def needed_nearest(
     rows: UnitRows, home: NDArray[np.integer], other: NDArray[np.integer], centroids: UnitRows
 ) -> NDArray[np.int64]:
-    """The least n_nearest (N,) with which `nearest_copies` copies each row into `other`; 1 where that is home."""
+    """The least n_nearest (N,) with which `nearest_copies` copies each row into `other`; 1 where that is home.
+
+    As there the lower number is nearer among equals, and float64 cosines decide what float32 products leave open.
+    """
     needed = np.ones(len(rows), np.int64)
     xp = namespace(rows.vectors)
-    for part in _parts(np.arange(len(rows))):
-        similarity = to_host(rows[xp.asarray(part)].proposals @ centroids.proposals.T)
-        own = similarity[np.arange(len(part)), np.asarray(other)[part]]
-        needed[part] = (similarity >= own[:, None]).sum(axis=1)
-    return np.where(np.asarray(home) == np.asarray(other), 1, np.maximum(needed, 2))
+    for part in _parts(np.flatnonzero(np.asarray(home) != np.asarray(other))):
+        some, theirs, every = rows[xp.asarray(part)], np.asarray(other)[part], np.arange(len(part))
+        similarity = to_host(some.proposals @ centroids.proposals.T)
+        beyond = similarity - similarity[every, theirs][:, None]
+        beyond[every, np.asarray(home)[part]] = -np.inf  # it counts once, whatever its cosine
+        beyond[every, theirs] = -np.inf
+        before = beyond > PRODUCT_ERROR
+        at, number = np.nonzero(np.abs(beyond) <= PRODUCT_ERROR)
+        gaps = _gaps(some, at, number, theirs[at], centroids)
+        before[at, number] = (gaps > 0) | ((gaps == 0) & (number < theirs[at]))
+        needed[part] = 2 + before.sum(axis=1)
+    return needed
 
 
 def centroid_distances(centroids: UnitRows, home: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from spark_imgdedup.models.registry import (
     load_encoder,
     measured_for,
     recommended_eps,
+    require_known,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "load_encoder",
     "measured_for",
     "recommended_eps",
+    "require_known",
 ]

@@ -13,6 +13,7 @@ from spark_imgdedup.models.base import fingerprint
 from spark_imgdedup.models.model_file import is_url, stamp_of_url
 from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_FILE
 from spark_imgdedup.models.plugins import DOTTED_PATH, import_class
+from spark_imgdedup.models.registry import named_file
 from spark_imgdedup.models.scorers import OPEN_NSFW, open_nsfw_file
 from spark_imgdedup.models.torchscript_encoder import PREFIX as TORCHSCRIPT
 
@@ -31,21 +32,12 @@ def encoder_identity(spec: str, model_dir: str | None, storage_options: Mapping[
     if spec == LITE0:
         with resources.as_file(LITE0_FILE) as path:  # in a zip it is no file
             return fingerprint({}, [path])
-    if (named := _named_file(spec)) is not None:
+    if (named := named_file(spec)) is not None:
         return _of_files(named)
     is_own = DOTTED_PATH.fullmatch(spec) and spec.partition(":")[0] not in ("open_clip", "timm")
     said = class_identity(spec, "encoder") if is_own else None
     weights = _of_files(Path(model_dir)) if model_dir is not None else None
     return fingerprint({"class": said, "weights": weights}) if said and weights else said or weights
-
-
-def _named_file(spec: str) -> Path | None:
-    """The file or folder that a spec names."""
-    for prefix in ("onnx:", TORCHSCRIPT, "open_clip:local-dir:"):
-        if spec.startswith(prefix):
-            return Path(spec.removeprefix(prefix)).expanduser()
-    path = spec.partition("@")[2]
-    return Path(path).expanduser() if path else None
 
 
 def _of_files(path: Path) -> str | None:

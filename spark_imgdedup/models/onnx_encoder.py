@@ -6,6 +6,7 @@ ONNX Runtime on a CPU is 2.5 times as fast as eager torch on EfficientNet-Lite0.
 from __future__ import annotations
 
 import logging
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from spark_imgdedup.models.base import EncoderSettings, fingerprint
 from spark_imgdedup.models.preprocess import Preprocess, to_array
 
 log = logging.getLogger(__name__)
+
+# From 1.31 on, ONNX Runtime's client of Microsoft's telemetry starts while it is imported, on Linux too: it leaves
+# files in TMPDIR and the cache folder, and sends what it can. This module is imported before any other of ours that
+# imports ONNX Runtime. Source: its docs/Privacy.md, and the files seen.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 LITE0 = "efficientnet-lite0"
 LITE0_DIM = 1280

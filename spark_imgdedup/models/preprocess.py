@@ -6,41 +6,16 @@ Gives the same numbers as torchvision's Resize, CenterCrop, ToTensor and Normali
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from spark_imgdedup.preprocess import Preprocess as Preprocess
 
 MAX_ASPECT = 32  # longest side / shortest side that is resized whole
-Colour = tuple[float, float, float]
 
 INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-class Preprocess(BaseModel):
-    """How a model wants its pictures. The pixels are 0..1 before mean and std, or 0..255 with dtype uint8."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: Annotated[int, Field(ge=1)] = 224  # pixels, square
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    dtype: Literal["float32", "uint8"] = "float32"
-    mean: Colour = (0.0, 0.0, 0.0)
-    std: Colour = (1.0, 1.0, 1.0)
-    resize: Literal["squash", "crop"] = "crop"  # crop: the shortest side to size / crop_pct, then the centre
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    @model_validator(mode="after")
-    def _require_usable_scale(self) -> Preprocess:
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be above 0 in each channel, got {self.std}")
-        if self.dtype == "uint8" and (self.mean != (0.0, 0.0, 0.0) or self.std != (1.0, 1.0, 1.0)):
-            raise ValueError(
-                "mean and std do not apply to dtype uint8: the model scales its pixels itself; leave them out"
-            )
-        return self
 
 
 def limit_aspect(image: Image.Image) -> Image.Image:

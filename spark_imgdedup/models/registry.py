@@ -10,7 +10,7 @@ from pathlib import Path
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import Encoder, EncoderSettings
 from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_DIM
-from spark_imgdedup.models.plugins import DOTTED_PATH, build
+from spark_imgdedup.models.plugins import DOTTED_PATH, build, import_class
 
 FORMS = (
     "efficientnet-lite0",
@@ -75,6 +75,35 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
     if DOTTED_PATH.fullmatch(settings.model):
         return _load_own(settings)
     raise _unknown(settings.model)
+
+
+def require_known(spec: str) -> None:
+    """Look, without loading anything, whether a spec is one of ours or a class's, and can be had in this process.
+
+    Raises:
+        ModelError: there is no such kind of encoder, no such class, or no file or folder that it names.
+    """
+    kind, _, name = spec.partition(":")
+    if spec != LITE0 and (kind not in PREFIXES or not name):
+        if not DOTTED_PATH.fullmatch(spec) or importlib.util.find_spec(kind.partition(".")[0]) is None:
+            raise _unknown(spec)
+        import_class(spec, "encoder")
+        return
+    path = named_file(spec)
+    if path is not None and not path.exists():
+        raise ModelError(
+            f"'{spec}': there is nothing at '{path}'. Give a path that this machine and every worker can read."
+        )
+
+
+def named_file(spec: str) -> Path | None:
+    """The local file or folder that a spec names; None where it names none, or a URL."""
+    for prefix in ("onnx:", "torchscript:", "open_clip:local-dir:"):
+        if spec.startswith(prefix):
+            name = spec.removeprefix(prefix)
+            return None if "://" in name else Path(name).expanduser()
+    path = spec.partition("@")[2] if spec.startswith("timm:") else ""
+    return Path(path).expanduser() if path else None
 
 
 def cached_encoder(settings: EncoderSettings) -> Encoder:

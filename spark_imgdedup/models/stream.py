@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.kernels.borders import trim_borders
+from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey, plain_pixels
 from spark_imgdedup.kernels.hashes import MIN_CLEAR, VIEWS, clear_coefficients, perceptual_views
-from spark_imgdedup.kernels.images import DecodedImage, ImageError, decode_image
+from spark_imgdedup.kernels.images import DecodedImage, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # float32 models differ in their last bits from one machine to another.
 SCORE_DECIMALS = 6
+# Encoded images that wait for a thread: three batches of 128 MiB each would not fit a worker.
+MAX_WAITING_BYTES = 256 * 2**20
 
 Inputs = tuple[npt.NDArray[Any], ...]  # one for each model, as its preprocess made it
 
@@ -119,14 +122,25 @@ def embed_stream(
 ) -> Iterator[list[EmbeddedImage]]:
     """The records with what `work` makes of their pictures, in order, one list per model call.
 
-    At most three batches of images are held: one in the model, two decoded or waiting. Every batch is padded to
-    `batch_size`: a model rounds differently for other batch shapes, and no result may depend on where a partition ends.
+    At most three batches of images are held: one in the model, two decoded or waiting. Of encoded images at most
+    MAX_WAITING_BYTES wait to be decoded, or one that is larger. Every batch is padded to `batch_size`, and to two
+    pictures at least: a model rounds differently for other batch shapes, and no result may depend on where a partition
+    ends.
     """
     ahead: deque[Future[tuple[EmbeddedImage, Inputs | None]]] = deque()
+    waiting: deque[tuple[int, Future[tuple[EmbeddedImage, Inputs | None]]]] = deque()
+    n_waiting = 0
     with ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode") as pool:
         try:
             for record in records:
+                n_bytes = len(record.data or b"")
+                while waiting and n_waiting + n_bytes > MAX_WAITING_BYTES:
+                    n_done, future = waiting.popleft()
+                    wait((future,))
+                    n_waiting -= n_done
                 ahead.append(pool.submit(_prepare, record, work, settings.max_pixels))
+                waiting.append((n_bytes, ahead[-1]))
+                n_waiting += n_bytes
                 if len(ahead) >= 3 * settings.batch_size:
                     yield _run_models([ahead.popleft() for _ in range(settings.batch_size)], work, settings.batch_size)
             while ahead:
@@ -171,7 +185,8 @@ def _run_models(
 
 
 def _padded(arrays: Inputs, batch_size: int) -> npt.NDArray[Any]:
-    batch = np.zeros((batch_size, *arrays[0].shape), arrays[0].dtype)
+    # One picture alone is another product of matrices, and rounded otherwise: 2.1e-7 in vectors of CLIP.
+    batch = np.zeros((max(2, batch_size), *arrays[0].shape), arrays[0].dtype)
     for place, array in enumerate(arrays):
         batch[place] = array
     return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,24 @@ def prepare_torch(settings: EncoderSettings) -> None:
             f"The device is {settings.device}, but torch {torch.__version__} sees no CUDA: install its CUDA build "
             "on the workers, or set embed.device to 'cpu'."
         )
-    if settings.device == "cpu" and settings.precision == "fp16":
-        log.warning("precision fp16 is slow on a CPU: use fp32 or bf16, or a GPU")
+    if settings.device == "cpu" and settings.precision != "fp32":
+        if settings.precision == "fp16":
+            log.warning("precision fp16 is slow on a CPU: use fp32, or a GPU")
+        elif not cpu_has_bf16(_read_cpuinfo()):
+            log.warning("this CPU has no bf16, so precision bf16 is about 8 times as slow as fp32: use fp32, or a GPU")
+
+
+def _read_cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:  # no Linux
+        return ""
+
+
+def cpu_has_bf16(cpuinfo: str) -> bool:
+    """Whether a CPU multiplies bf16 itself, by what Linux says of it (x86 and Arm); True where it says nothing."""
+    flags = set(cpuinfo.split())
+    return not flags or not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 
 
 def refuse_preprocess(settings: EncoderSettings) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,12 @@ Tensors = dict[str, npt.NDArray[np.float64]]
 MAX_BYTES = 256 * 2**20
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict
+
+# What NumPy and zipfile raise for damaged files; NumPy evaluates the header of an array as a literal of Python.
+_DAMAGED = (
+    *(ValueError, TypeError, OSError, EOFError, SyntaxError, NotImplementedError, RuntimeError, MemoryError),
+    *(TokenError, zlib.error, zipfile.BadZipFile),
+)
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -67,7 +75,7 @@ def _read_zip(path: Path) -> Tensors:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise _damaged(path, error) from error
 
 

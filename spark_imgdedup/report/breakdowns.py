@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.files import storage
-from spark_imgdedup.report.sizes import SizeBreakdown, break_down_sizes
+from spark_imgdedup.report.sizes import SizeBreakdown, break_down_sizes, with_source
 from spark_imgdedup.report.spread import (
     ClusterBreakdown,
     SimilarityBreakdown,
     break_down_clusters,
     break_down_similarity,
 )
+from spark_imgdedup.report.value_pairs import ValuePairs, break_down_pairs
 from spark_imgdedup.runs.tables import WRITTEN_BY
 from spark_imgdedup.stages.columns import quoted
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from spark_imgdedup.runs.tables import StepRecord, Tables
 
 # Raised when a part changes for the same tables: those in reports of an older version are then computed again.
-LAYOUT = 2
+LAYOUT = 3
 
 Records = Mapping[str, "StepRecord"]
 Marks = dict[str, str]
@@ -42,6 +43,7 @@ class Breakdowns(TypedDict):
     found_by: NotRequired[dict[str, int]]
     clusters: NotRequired[ClusterBreakdown]
     similarity: NotRequired[SimilarityBreakdown]
+    value_pairs: NotRequired[dict[str, ValuePairs]]
     computed_from: dict[str, Marks]
 
 
@@ -98,13 +100,18 @@ def _size_tables(tables: Tables, records: Records) -> tuple[str | None, str | No
     `removed` belongs to the embeddings (or hashes) only if `remove` read them; else it has listed the input itself, in
     `index`. Before `remove` has run, `duplicates` says what would leave.
     """
-    described = [name for name in ("embeddings", "hashes") if WRITTEN_BY[name] in records and tables.has(name)]
+    described = _described(tables, records)
     if "remove" in records and tables.has("removed"):
         read = [name for name in described if WRITTEN_BY[name] in records["remove"].built_on]
         read += ["index"] if tables.has("index") else []
         return (read[0], "removed") if read else (None, None)
     has_duplicates = WRITTEN_BY["duplicates"] in records and tables.has("duplicates")
     return (described[0], "duplicates" if has_duplicates else None) if described else (None, None)
+
+
+def _described(tables: Tables, records: Records) -> list[str]:
+    """The tables that say what the images are like."""
+    return [name for name in ("embeddings", "hashes") if WRITTEN_BY[name] in records and tables.has(name)]
 
 
 def _sizes(tables: Tables, config: Config, records: Records) -> SizeBreakdown:
@@ -115,7 +122,7 @@ def _sizes(tables: Tables, config: Config, records: Records) -> SizeBreakdown:
     own = {"image_id", "shard", "image_format", "width", "height", "image_bytes"}
     fields = tuple(field for field in config.input.json_fields if field in samples.columns)
     kept = [quoted(column) for column in samples.columns if column in own or column in fields]
-    samples = samples.select(*kept)
+    samples = with_source(samples.select(*kept), is_loose=config.input.format == "images")
     if leaving is None:
         marked = samples.withColumn("_reason", F.lit(None).cast("string"))
     else:
@@ -164,6 +171,22 @@ def _similarity(tables: Tables, config: Config, _: Records) -> SimilarityBreakdo
     return break_down_similarity(tables.read("similarities"), config)
 
 
+def _pair_sources(tables: Tables, config: Config, records: Records) -> Marks | None:
+    """The steps that say which images go for which, and what these are."""
+    described = _described(tables, records)
+    if not described or WRITTEN_BY["duplicates"] not in records or not tables.has("duplicates"):
+        return None
+    fields = json.dumps(list(config.input.json_fields))
+    return _marks(records, {WRITTEN_BY[described[0]], WRITTEN_BY["duplicates"]}) | {"json_fields": fields}
+
+
+def _value_pairs(tables: Tables, config: Config, records: Records) -> dict[str, ValuePairs]:
+    samples = tables.read(_described(tables, records)[0]).where(schemas.IS_SAMPLE)
+    samples = with_source(samples, is_loose=config.input.format == "images")
+    fields = tuple(field for field in config.input.json_fields if field in samples.columns)
+    return break_down_pairs(tables.read("duplicates"), samples, config.id_column, fields)
+
+
 # Name in report.json: what it is computed from, and how.
 _PARTS: dict[
     str, tuple[Callable[[Tables, Config, Records], Marks | None], Callable[[Tables, Config, Records], Any]]
@@ -172,4 +195,5 @@ _PARTS: dict[
     "found_by": (_source("duplicates"), _found_by),
     "clusters": (_source("clusters"), _clusters),
     "similarity": (_source("similarities"), _similarity),
+    "value_pairs": (_pair_sources, _value_pairs),
 }

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from spark_imgdedup.errors import printable
 from spark_imgdedup.report.breakdowns import Breakdowns
 from spark_imgdedup.report.screen import WIDTH, histogram, plain_table
 from spark_imgdedup.report.sizes import SizeBreakdown, Sizes, SizeTable
@@ -47,6 +48,7 @@ def _size_parts(sizes: SizeBreakdown) -> Iterator[RenderableType]:
         yield _table("reason", numbers, [row["reason"] for row in reasons])
     tables: dict[str, SizeTable | None] = {
         "shard": sizes["by_shard"],
+        "source": sizes.get("by_source"),
         "image_format": sizes["by_format"],
         "shorter side": sizes["by_resolution"],
         **sizes["by_field"],
@@ -110,7 +112,7 @@ def _table(name: str, numbers: dict[str, list[str]], values: list[str]) -> Table
     for title in numbers:
         table.add_column(title, justify="right", no_wrap=True)
     for value, *row in zip(values, *numbers.values(), strict=True):
-        table.add_row(Text(value), *row)  # as text: a value may look like Rich's markup
+        table.add_row(Text(printable(value)), *row)  # as text: a value may look like Rich's markup
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import ConfigError, printable
 from spark_imgdedup.report.screen import WIDTH, decimal, histogram, plain_table
 from spark_imgdedup.report.spread import bin_of
-from spark_imgdedup.runs.findings import find_duplicates, kept_hashes, prepare_groups
+from spark_imgdedup.runs.findings import find_duplicates, prepare_groups, said_by_people
 from spark_imgdedup.runs.groups import linked_eps, open_groups
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages.sweep import Sweep
+from spark_imgdedup.stages.grouping.sweep import Sweep
 from spark_imgdedup.stages.thresholds import ScoreSurvey, score_histogram, survey_scores
 
 log = logging.getLogger(__name__)
@@ -77,12 +76,12 @@ def survey_run(
     blocks, groups = open_groups(tables, config)
     n_rows, bins = score_histogram(similarities, config)
     n_with_better = sum(each.n_rows for each in bins)
-    found = Sweep(blocks, groups, kept_hashes(tables, config)).survey(fit, n_pairs=n_pairs)
+    found = Sweep(blocks, groups, said_by_people(tables, config)).survey(fit, n_pairs=n_pairs)
     return ScoreSurvey(n_rows, n_with_better, found, bins)
 
 
-def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> str:
-    """The survey as one JSON object.
+def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> dict[str, Any]:
+    """The survey for programs.
 
     rows, rows_with_better: all rows, and those that a better-ranked one was compared with; the others never go.
     levels: by ascending eps, each of {eps, cosine_sim_score_from, rows_removed, share, rows_new, set_by, pairs}; share
@@ -104,7 +103,7 @@ def survey_as_json(survey: ScoreSurvey, marks: Mapping[float, str]) -> str:
     ]
     bins = [bin_of(each) for each in survey.histogram]
     counts: dict[str, Any] = {"rows": survey.n_rows, "rows_with_better": survey.n_with_better}
-    return json.dumps(counts | {"levels": levels, "histogram": bins}, indent=1)
+    return counts | {"levels": levels, "histogram": bins}
 
 
 def print_survey(survey: ScoreSurvey, marks: Mapping[float, str], console: Console) -> None:
@@ -168,7 +167,8 @@ def _pair_table(survey: ScoreSurvey) -> Table:
             table.add_row(
                 *((decimal(level.eps), f"{len(level.pairs)} of {level.n_new:,}") if number == 0 else ("", "")),
                 f"{pair.cosine_sim_score:.6f}",
-                *(Text(str(id_)) for id_ in (pair.id, pair.max_id)),  # as text: an id may look like Rich's markup
+                # as text: an id may look like Rich's markup
+                *(Text(printable(str(id_))) for id_ in (pair.id, pair.max_id)),
             )
     return table
 

@@ -1,4 +1,4 @@
-"""Duplicates to look at: the files of a few of them beside those of the images they repeat, a list, and a picture."""
+"""Duplicates to look at: the files of a few of them beside those of the images they repeat, a list, and a page."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.config.shown import shown_paths
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
-from spark_imgdedup.kernels.images import ImageError, decode_image
-from spark_imgdedup.report.contact_sheet import MAX_PIXELS, PicturePair, draw_sheet
+from spark_imgdedup.files import storage, writing
+from spark_imgdedup.kernels.bounds import ImageError
+from spark_imgdedup.kernels.images import decode_image
+from spark_imgdedup.report.page.exported import Exported
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.columns import quoted
-from spark_imgdedup.stages.samples import Places, save_images
+from spark_imgdedup.stages.vectors.samples import Places, save_images
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-PAIRS_PER_SHEET = 60
 COLUMNS = (
     *("number", "image_id", "max_id", "cosine_sim_score", "cluster_id", "found_by", "max_id_is_duplicate_too"),
     *("removed_file", "repeats_file", "problem"),
@@ -51,7 +52,7 @@ class SampleRequest:
 
 
 def export_sample(tables: Tables, request: SampleRequest) -> list[str]:
-    """Write NNNN-removed.*, NNNN-repeats.*, pairs.csv and contact sheets, and say what was written, in lines.
+    """Write NNNN-removed.*, NNNN-repeats.*, pairs.csv and a page of them, and say what was written, in lines.
 
     Args:
         tables: With the settings of the run; `duplicates` must be there.
@@ -69,12 +70,17 @@ def export_sample(tables: Tables, request: SampleRequest) -> list[str]:
     folder = tables.path(f"_sample-{uuid.uuid4().hex}")
     try:
         images = _images(tables, config, rows, folder)
-        written = [_write_pair(number, row, images, request.to, options) for number, row in enumerate(rows, 1)]
+        written = [_write_pair(number, row, images, request.to, config) for number, row in enumerate(rows, 1)]
     finally:
         storage.delete(folder, options)
-    storage.write_bytes(storage.join(request.to, "pairs.csv"), _as_csv(written), options)
-    n_sheets = _write_sheets(written, request.to, options)
-    return list(_in_words(written, n_found, n_sheets, request))
+    writing.write_bytes(storage.join(request.to, "pairs.csv"), _as_csv(written), options)
+    dataset = shown_paths(config.input.paths)
+    exported = Exported(request.to, dataset, n_found, config.input.max_image_pixels, options)
+    pages = []
+    for name, html in exported.pages(written):
+        writing.write_bytes(storage.join(request.to, name), html.encode(), options)
+        pages.append(name)
+    return list(_in_words(written, n_found, pages, request))
 
 
 def _checked(config: Config, request: SampleRequest) -> Config:
@@ -155,9 +161,10 @@ def _places(tables: Tables, config: Config, ids: frozenset[str]) -> Places | Non
 
 
 def _write_pair(
-    number: int, row: Mapping[str, Any], images: Mapping[str, _Image], to: str, options: storage.Options
+    number: int, row: Mapping[str, Any], images: Mapping[str, _Image], to: str, config: Config
 ) -> dict[str, Any]:
     """Copy the two files, and give the pair's line of the list."""
+    options = config.storage_options
     line = dict.fromkeys(COLUMNS, "") | {name: row[name] for name in COLUMNS if row.get(name) is not None}
     line["number"] = f"{number:04d}"
     problems: list[str] = []
@@ -167,19 +174,19 @@ def _write_pair(
         if image.file is not None:
             with storage.open_read(image.file, options) as file:
                 data = file.read()
-            kind, problem = _decoded(data)
+            kind, problem = _decoded(data, config.input.max_image_pixels)
             line[f"{role}_file"] = f"{number:04d}-{role}.{image.suffix or kind}"
-            storage.write_bytes(storage.join(to, line[f"{role}_file"]), data, options)
+            writing.write_bytes(storage.join(to, line[f"{role}_file"]), data, options)
         if problem is not None:
             problems.append(f"{name}: {problem}")
     line["problem"] = "; ".join(problems)
     return line
 
 
-def _decoded(data: bytes) -> tuple[str, str | None]:
+def _decoded(data: bytes, max_pixels: int) -> tuple[str, str | None]:
     """The extension that the content suggests, and why it is no picture."""
     try:
-        found = decode_image(data, max_pixels=MAX_PIXELS).format
+        found = decode_image(data, max_pixels=max_pixels).format
     except ImageError as error:
         return "bin", str(error)
     return _SUFFIX_OF.get(found, found), None
@@ -193,29 +200,7 @@ def _as_csv(lines: list[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_sheets(lines: list[dict[str, Any]], to: str, options: storage.Options) -> int:
-    """Draw the pairs of which both images are pictures, and say on how many sheets."""
-    whole = [line for line in lines if not line["problem"]]
-    groups = [whole[start : start + PAIRS_PER_SHEET] for start in range(0, len(whole), PAIRS_PER_SHEET)]
-    for number, group in enumerate(groups, 1):
-        sheet = io.BytesIO()
-        draw_sheet((_on_sheet(line, to, options) for line in group), len(group)).save(sheet, "PNG", optimize=True)
-        name = "contact-sheet.png" if len(groups) == 1 else f"contact-sheet-{number:02d}.png"
-        storage.write_bytes(storage.join(to, name), sheet.getvalue(), options)
-    return len(groups)
-
-
-def _on_sheet(line: Mapping[str, Any], to: str, options: storage.Options) -> PicturePair:
-    files = []
-    for role in ("removed", "repeats"):
-        with storage.open_read(storage.join(to, line[f"{role}_file"]), options) as file:
-            files.append(file.read())
-    is_kept = not line["max_id_is_duplicate_too"]
-    note = f"no. {line['number']}" + ("" if is_kept else ", both removed")
-    return PicturePair(files[0], line["image_id"], files[1], line["max_id"], line["cosine_sim_score"], note, is_kept)
-
-
-def _in_words(lines: list[dict[str, Any]], n_found: int, n_sheets: int, request: SampleRequest) -> Iterator[str]:
+def _in_words(lines: list[dict[str, Any]], n_found: int, pages: list[str], request: SampleRequest) -> Iterator[str]:
     which = "with the lowest scores" if request.lowest else f"drawn with seed {request.seed}"
     which = "all there are" if len(lines) == n_found else which
     yield f"{len(lines):,} of {n_found:,} duplicates{_range(request)}, {which}: {request.to}"
@@ -224,8 +209,7 @@ def _in_words(lines: list[dict[str, Any]], n_found: int, n_sheets: int, request:
     lost = [line for line in lines if line["problem"]]
     if lost:
         yield f"{len(lost):,} of these pairs lack a picture, e.g. {lost[0]['number']}: {lost[0]['problem']}"
-    sheets = {0: "", 1: ", contact-sheet.png"}.get(n_sheets, f", contact-sheet-01.png to -{n_sheets:02d}.png")
-    yield f"See pairs.csv{sheets}."
+    yield f"See {pages[0]}{f' to {pages[-1]}' if len(pages) > 1 else ''}, and pairs.csv."
 
 
 def _range(request: SampleRequest) -> str:

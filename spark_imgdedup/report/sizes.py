@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from spark_imgdedup.stages.columns import quoted
 
@@ -20,6 +20,8 @@ RESOLUTIONS = (256, 512, 1024, 2048)
 UNKNOWN = "unknown"
 
 SHARD, FORMAT, RESOLUTION, REASON, FIELD = "shard", "image_format", "resolution", "_reason", "field "
+# The folder of a loose image, or the shard without its number: train-00012 and train/00012 are of train.
+SOURCE = "_source"
 
 
 class Sizes(TypedDict):
@@ -56,12 +58,13 @@ class Removals(TypedDict):
 
 
 class SizeBreakdown(TypedDict):
-    """Sizes of the whole, and by shard, format, resolution and fields; `leaving` names the table of what leaves."""
+    """Sizes of the whole, and by shard, source, format, resolution and fields; `leaving`: the table of what leaves."""
 
     leaving: str | None
     total: Sizes
     by_reason: list[Removals]
     by_shard: SizeTable
+    by_source: NotRequired[SizeTable]
     by_format: SizeTable | None
     by_resolution: SizeTable | None
     by_field: dict[str, SizeTable]
@@ -76,14 +79,14 @@ def break_down_sizes(samples: DataFrame, fields: tuple[str, ...], leaving: str |
     """Sizes before and after. Runs one Spark job; at most 1,000 rows of each table come back.
 
     Args:
-        samples: One row per sample: shard, _reason (null for those that stay) and, if known, image_format, width,
-            height, image_bytes and the fields.
+        samples: One row per sample: shard, _reason (null for those that stay) and, if known, _source, image_format,
+            width, height, image_bytes and the fields.
         fields: Columns of `samples` to break down by.
         leaving: The table that `_reason` is from.
     """
     found = defaultdict(lambda: [_NOTHING], _collect(samples, fields))
     known = set(samples.columns)
-    return {
+    breakdown: SizeBreakdown = {
         "leaving": leaving,
         "total": _sizes(found[SHARD][0]),
         "by_reason": _removals(found.get(REASON)),
@@ -92,6 +95,8 @@ def break_down_sizes(samples: DataFrame, fields: tuple[str, ...], leaving: str |
         "by_resolution": _by_resolution(found[RESOLUTION]) if "width" in known else None,
         "by_field": {name: _table(found[FIELD + name], MOST_VALUES, "samples before") for name in fields},
     }
+    by_source = _table(found[SOURCE], MOST_VALUES, "samples before")
+    return breakdown if by_source["of"] <= 1 else {**breakdown, "by_source": by_source}
 
 
 def resolution_names() -> tuple[str, ...]:
@@ -144,14 +149,25 @@ def _groupings(columns: list[str], fields: tuple[str, ...]) -> Mapping[str, Colu
     from pyspark.sql import functions as F
 
     found = {SHARD: F.col("shard"), REASON: F.col(REASON)}
+    if SOURCE in columns:
+        found[SOURCE] = F.col(SOURCE)
     if FORMAT in columns:
         found[FORMAT] = F.col(FORMAT)
     if "width" in columns:
-        found[RESOLUTION] = _resolution()
+        found[RESOLUTION] = resolution_bucket()
     return found | {FIELD + name: F.col(quoted(name)).cast("string") for name in fields}
 
 
-def _resolution() -> Column:
+def with_source(samples: DataFrame, *, is_loose: bool) -> DataFrame:
+    """Samples with a column SOURCE, from their shard."""
+    from pyspark.sql import functions as F
+
+    source = F.col("shard") if is_loose else F.regexp_replace("shard", "[-_./]*[0-9]*$", "")
+    return samples.withColumn(SOURCE, source)
+
+
+def resolution_bucket() -> Column:
+    """The name of a row's bucket, from width and height."""
     from pyspark.sql import functions as F
 
     shorter = F.least("width", "height")

@@ -1,25 +1,12 @@
-"""The end of a run: what was read, what went and why, what is left; in lines and as report.json."""
+"""The end of a run in lines: what was read, what went and why, what is left."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from spark_imgdedup.config import Config
-from spark_imgdedup.config.steps import RECORDED
-from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts, StepCounts
-from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.files import storage
-from spark_imgdedup.report.breakdowns import Breakdowns, break_down
+from spark_imgdedup.report.breakdowns import Breakdowns
 from spark_imgdedup.report.sizes import SizeTable
-from spark_imgdedup.runs.current import first_broken
-
-if TYPE_CHECKING:
-    from spark_imgdedup.runs.tables import StepRecord, Tables
-
-C = TypeVar("C", bound=StepCounts)
 
 # Damaged shards named on the screen; report.json names them all.
 MOST_SHARDS_SHOWN = 5
@@ -33,6 +20,7 @@ class Summary:
 
     read: int | None = None
     unreadable: Mapping[str, int] = field(default_factory=dict)
+    not_read: Mapping[str, int] = field(default_factory=dict)  # files below the input, by reason
     damaged_shards: tuple[str, ...] = ()
     clusters: int | None = None
     largest_cluster: int | None = None
@@ -49,6 +37,9 @@ class Summary:
     groups: int = 0  # images that stay for others, and how many of these go
     wiped_out: int = 0
     both_stay: int = 0  # that must, and repeat one another
+    stay_anyway: int = 0  # samples that would leave, but were brought back, or are named by remove.never
+    different: int = 0  # pairs that people have called different
+    decided_unknown: int = 0  # ids in decisions that the dataset has not
     measured_for: int | None = None  # for so many images that eps is right
     removed: Mapping[str, int] = field(default_factory=dict)
     ids_unmatched: int = 0
@@ -64,16 +55,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """The summary as it is printed."""
-        if self.read is not None:
-            unreadable = sum(self.unreadable.values())
-            reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.unreadable.items())
-            yield f"read         {self.read:,} samples" + (
-                f", {unreadable:,} without a usable {self.unit} ({reasons})" if unreadable else ""
-            )
-        for shard in self.damaged_shards[:MOST_SHARDS_SHOWN]:
-            yield f"damaged      {shard}"
-        if len(self.damaged_shards) > MOST_SHARDS_SHOWN:
-            yield f"damaged      and {len(self.damaged_shards) - MOST_SHARDS_SHOWN:,} more shards, see report.json"
+        yield from self._input_lines()
         if self.clusters is not None:
             share = f" ({(self.largest_cluster or 0) / self.clustered:.1%})" if self.clustered else ""
             yield f"clusters     {self.clusters:,}, the largest of {self.largest_cluster:,} rows{share}"
@@ -93,6 +75,9 @@ class Summary:
             )
         if self.both_stay:
             yield f"must stay    {self.both_stay:,} images that repeat another one which must stay too"
+        if self.different or self.decided_unknown:
+            unknown = f"; {self.decided_unknown:,} ids in decisions are not in the dataset"
+            yield f"decisions    {self.different:,} pairs called different{unknown if self.decided_unknown else ''}"
         found_by = self.breakdowns.get("found_by", {})
         if len(found_by) > 1:
             yield f"found by     {', '.join(f'{name} {n:,}' for name, n in found_by.items())}"
@@ -100,6 +85,20 @@ class Summary:
         yield from self._size_lines()
         if self.seconds:
             yield f"seconds      {', '.join(f'{step} {seconds:.1f}' for step, seconds in self.seconds.items())}"
+
+    def _input_lines(self) -> Iterator[str]:
+        if self.read is not None:
+            unreadable = sum(self.unreadable.values())
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.unreadable.items())
+            yield f"read         {self.read:,} samples" + (
+                f", {unreadable:,} without a usable {self.unit} ({reasons})" if unreadable else ""
+            )
+        if self.not_read:
+            yield f"not read     {', '.join(f'{why} {n:,}' for why, n in self.not_read.items())}"
+        for shard in self.damaged_shards[:MOST_SHARDS_SHOWN]:
+            yield f"damaged      {shard}"
+        if len(self.damaged_shards) > MOST_SHARDS_SHOWN:
+            yield f"damaged      and {len(self.damaged_shards) - MOST_SHARDS_SHOWN:,} more shards, see report.json"
 
     def _search_lines(self) -> Iterator[str]:
         if self.probes is None:
@@ -120,14 +119,17 @@ class Summary:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.removed.items()) or "nothing"
             yield f"removed      {reasons}" + (f"; {self.cut:,} cut off in damaged shards" if self.cut else "")
             yield f"kept         {self.kept:,} samples in {self.output}"
+            if self.stay_anyway:
+                yield f"stay         {self.stay_anyway:,} of these were brought back, or are in remove.never"
+            if not self.kept and self.removed:
+                yield f"beware       nothing is left: all {sum(self.removed.values()):,} samples were removed"
         if self.versions is not None:
             yield f"version      {self.versions[1]}, and {self.versions[0]} before the rows were deleted"
         if self.ids_unmatched:
             yield f"unmatched    {self.ids_unmatched:,} ids to remove are not in the dataset"
         if self.bytes_before and self.bytes_after is not None:
-            saved = 1 - self.bytes_after / self.bytes_before
             before, after = _megabytes(self.bytes_before), _megabytes(self.bytes_after)
-            yield f"bytes        {before} before, {after} after ({saved:.1%} less)"
+            yield f"bytes        {before} before, {after} after ({_change(self.bytes_before, self.bytes_after)})"
 
     def _size_lines(self) -> Iterator[str]:
         sizes = self.breakdowns.get("sizes")
@@ -136,9 +138,9 @@ class Summary:
         total = sizes["total"]
         n_before, n_after = total["image_bytes_before"], total["image_bytes_after"]
         if n_before and n_after is not None:
-            saved = 1 - n_after / n_before
             without = "after" if sizes["leaving"] == "removed" else "without the duplicates"
-            yield f"images       {_megabytes(n_before)} before, {_megabytes(n_after)} {without} ({saved:.1%} less)"
+            before, after = _megabytes(n_before), _megabytes(n_after)
+            yield f"images       {before} before, {after} {without} ({_change(n_before, n_after)})"
         by_format = {} if sizes["by_format"] is None else {"format": sizes["by_format"]}
         for name, table in (by_format | sizes["by_field"]).items():
             if table["of"] > 1:
@@ -166,116 +168,10 @@ def _short(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def summarize(records: Mapping[str, StepRecord]) -> Summary:
-    """The summary of the steps that have run."""
-    found = Summary(seconds={step: record.seconds for step, record in records.items()})
-    cluster = _counts(records, "cluster", ClusterCounts)
-    if cluster is not None:
-        found = replace(
-            found,
-            read=cluster.rows + sum(cluster.rejected.values()),
-            unit="vector",
-            unreadable=cluster.rejected,
-            clusters=cluster.clusters,
-            largest_cluster=cluster.largest,
-            clustered=cluster.rows,
-        )
-    images = _counts(records, "embed", ImageCounts) or _counts(records, "hashes", ImageCounts)
-    if images is not None:
-        reasons = dict(images.rejected)
-        for reason, n in found.unreadable.items():
-            reasons[reason] = reasons.get(reason, 0) + n
-        found = replace(
-            found, read=images.samples, unit="image", unreadable=reasons, damaged_shards=images.damaged_shards
-        )
-    pairwise = _counts(records, "pairwise", PairwiseCounts)
-    if pairwise is not None:
-        found = replace(
-            found,
-            probes=pairwise.probes,
-            why=pairwise.why,
-            comparisons=pairwise.comparisons,
-            recall=pairwise.recall,
-            searched_eps=pairwise.eps,
-        )
-    identify = _counts(records, "identify", IdentifyCounts)
-    if identify is not None:
-        found = replace(
-            found,
-            eps=identify.eps,
-            duplicates=identify.duplicates,
-            rule=identify.rule,
-            uncovered=identify.uncovered,
-            groups=identify.groups,
-            wiped_out=identify.wiped_out,
-            both_stay=identify.both_stay,
-            measured_for=identify.measured_for,
-        )
-    remove = _counts(records, "remove", RemoveCounts)
-    return found if remove is None else _with_removal(found, remove)
-
-
-def _with_removal(found: Summary, remove: RemoveCounts) -> Summary:
-    before, after = remove.version_before, remove.version_after
-    versions = (before, after) if remove.deleted and before is not None and after is not None else None
-    return replace(
-        found,
-        read=remove.read,
-        removed=remove.removed,
-        ids_unmatched=remove.ids_unmatched,
-        cut=remove.cut,
-        kept=remove.written,
-        bytes_before=remove.bytes_before,
-        bytes_after=remove.bytes_after,
-        output=remove.output,
-        versions=versions,
-    )
-
-
-def _counts(records: Mapping[str, StepRecord], step: str, kind: type[C]) -> C | None:
-    counts = records[step].counts if step in records else None
-    return counts if isinstance(counts, kind) else None
-
-
-def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] = (), compute: bool = True) -> Summary:
-    """Summarize what the steps recorded, break it down, and store both as <work_dir>/report/report.json.
-
-    Args:
-        tables: Where the records are.
-        config: Names the work_dir.
-        leave_out: Steps that this configuration does not take; records of theirs are from another one.
-        compute: Whether to compute the breakdowns that an earlier report does not have; that runs Spark.
-
-    Raises:
-        SchemaError: no step has run in this work_dir.
-    """
-    found = {step.name: tables.record(step.name) for step in RECORDED}
-    together = records_together({step: record for step, record in found.items() if record is not None})
-    records = {step: record for step, record in together.items() if step not in leave_out}
-    if not records:
-        raise SchemaError(f"{config.work_dir}: no step has run there yet. Run spark-imgdedup run, or correct work_dir.")
-    summary = replace(summarize(records), breakdowns=break_down(tables, config, records, compute=compute))
-    counted = asdict(summary)
-    report = {
-        "summary": counted,
-        "breakdowns": counted.pop("breakdowns"),
-        "steps": {step: asdict(record) for step, record in records.items()},
-    }
-    data = (json.dumps(report, indent=1) + "\n").encode()
-    storage.write_bytes(storage.join(config.work_dir, "report", "report.json"), data, config.storage_options)
-    return summary
-
-
-def records_together(records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
-    """The records whose tables were made from the tables that are there now, in the order of the data.
-
-    Whatever the settings and the inputs are by now: a report tells of what was done.
-    """
-    return {
-        step.name: records[step.name]
-        for step in RECORDED
-        if first_broken(step.name, records.get, lambda _: True) is None
-    }
+def _change(before: int, after: int) -> str:
+    """How much less, or more, `after` is."""
+    saved = 1 - after / before
+    return f"{saved:.1%} less" if saved >= 0 else f"{-saved:.1%} more"
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import ConfigError, without_credentials
 from spark_imgdedup.files import storage
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def load(spark: SparkSession, config: Config, name: str) -> DataFrame:
 
 
 def _mark(config: Config) -> str:
-    return storage.canonical(config.work_dir)
+    return without_credentials(storage.canonical(config.work_dir))
 
 
 def _work_dir_of(spark: SparkSession, table: str) -> str | None:

@@ -28,8 +28,10 @@ def require_metadata(config: Config, own_columns: Sequence[str] = ()) -> None:
         key = "pairwise.keep"
     ranked = [name for name, _ in config.rank_keys if by_hashes or name in config.kept_columns]
     wanted = dict.fromkeys((*(() if by_hashes else config.cluster.metadata_columns), *ranked))
-    kept = (name for name in own_columns if config.own_embeddings or name != "image")
-    known = dict.fromkeys((*kept, *_made_columns(config)))
+    made = _made_columns(config)
+    taken = {"image", *map(str.lower, made)}  # the user's WIDTH gives way to our width
+    kept = (name for name in own_columns if config.own_embeddings or name.lower() not in taken)
+    known = dict.fromkeys((*kept, *made))
     if missing := [name for name in wanted if name not in known]:
         remedy = "correct the name" if own_columns else "name a field of the samples' json in input.json_fields"
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,7 +21,10 @@ from spark_imgdedup.counts import (
     ScoreCounts,
 )
 from spark_imgdedup.errors import CountsError, SchemaError
+from spark_imgdedup.files.not_read import count_not_read
 from spark_imgdedup.models import measured_for
+from spark_imgdedup.runs.score_spread import score_spread
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
 
@@ -29,15 +32,20 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from spark_imgdedup.runs.findings import Findings
-    from spark_imgdedup.stages.blocks import Written
-    from spark_imgdedup.stages.search import Search
+    from spark_imgdedup.stages.searching.blocks import Written
+    from spark_imgdedup.stages.searching.search import Search
 
 # Of the damaged shards no more are named; all are counted.
 MOST_SHARDS_NAMED = 100
 
 
-def count_images(embeddings: DataFrame, config: Config) -> ImageCounts:
+def count_images(embeddings: DataFrame, config: Config, not_read: Mapping[str, int] | None = None) -> ImageCounts:
     """What became of the images.
+
+    Args:
+        embeddings: The table.
+        config: Of the run.
+        not_read: The files of the input that are not read, by reason; None looks for them.
 
     Raises:
         SchemaError: input.id_field was found in no sample at all.
@@ -68,27 +76,20 @@ def count_images(embeddings: DataFrame, config: Config) -> ImageCounts:
         damaged_shards=tuple(damaged),
         n_damaged_shards=n_damaged,
         hashes=tuple(hash_names(config)),
+        not_read=count_not_read(config.input) if not_read is None else not_read,
     )
 
 
-def count_scored(scored: DataFrame, filters: Sequence[ScoreFilter]) -> ScoreCounts:
+def count_scored(scored: DataFrame, filters: Sequence[ScoreFilter], id_column: str) -> ScoreCounts:
     """Rows, those rejected by the reasons of these filters, and how their scores are spread."""
-    from pyspark.sql import functions as F
-
     by_reason = {
         row["rejected_because"]: int(row["count"]) for row in scored.groupBy("rejected_because").count().collect()
     }
     reasons = {reason for each in filters for reason in (each.name, f"{each.name}_nan")} | set(schemas.VECTOR_REASONS)
-    spread = scored.agg(
-        *(
-            F.percentile_approx(F.when(~F.isnan(each.column), F.col(each.column)), [0.0, 0.5, 1.0]).alias(each.column)
-            for each in filters
-        )
-    ).first()
     return ScoreCounts(
         rows=sum(by_reason.values()),
         rejected={reason: by_reason[reason] for reason in sorted(reasons & by_reason.keys())},
-        scores={name: values and list(values) for name, values in (spread.asDict() if spread else {}).items()},
+        scores=score_spread(scored, [each.column for each in filters], id_column),
     )
 
 
@@ -97,7 +98,7 @@ def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
     from pyspark.sql import functions as F
 
     config = found.config
-    goes = duplicates.select(F.col(config.id_column).alias("_gone"))
+    goes = duplicates.select(F.col(quoted(config.id_column)).alias("_gone"))
     rows = (
         duplicates.join(goes, F.col("max_id") == F.col("_gone"), "left")
         .groupBy("found_by")
@@ -119,6 +120,8 @@ def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
         groups=int(survivors[0]),
         wiped_out=int(survivors[1]),
         both_stay=found.both_stay,
+        different=found.people.n_different,
+        decided_unknown=found.people.n_unknown,
         measured_for=None if eps is None or config.own_embeddings else measured_for(config.embed.model, eps),
     )
 
@@ -182,7 +185,7 @@ def count_samples(
         F.sum(F.when(is_listed, F.col("n_samples"))).alias("samples_matched"),
         F.sum(F.when(~has_id, F.col("n_samples"))).alias("samples_without_field"),
     )
-    n_of = {name: int(n or 0) for name, n in row.collect()[0].asDict().items()}
+    n_of: dict[str, Any] = {name: int(n or 0) for name, n in row.collect()[0].asDict().items()}
     found = SampleCounts(**n_of, ids_unmatched=n_of["ids_given"] - n_of["ids_matched"])
     if not may_be_gone:
         _require_a_match(found, index, ids, match_field)

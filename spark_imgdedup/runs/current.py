@@ -11,6 +11,7 @@ from spark_imgdedup.counts import GroupCounts, ImageCounts, PairwiseCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.runs.fingerprints import fingerprint, has_lost_input, models_of
 from spark_imgdedup.runs.plan import searched_eps
+from spark_imgdedup.runs.whole import is_whole
 from spark_imgdedup.runs.written import is_written
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def stale_step(step: str, tables: Tables, config: Config) -> str | None:
 
     def is_as_now(record: StepRecord) -> bool:
         name = record.step
-        if not all(tables.exists(table) for table in STEP[name].written(config)):
+        if not all(tables.exists(table) and is_whole(table, tables) for table in STEP[name].written(config)):
             return False
         if not has_lost_input(name, config):
             known = models_of(name, config)

@@ -6,20 +6,37 @@ import posixpath
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.counts import OutputCounts, SampleCounts
-from spark_imgdedup.errors import CountsError, ShardError
-from spark_imgdedup.files import delta_log, publishing, storage
-from spark_imgdedup.files.copy_plan import plan_copies
-from spark_imgdedup.files.shards import IMAGE_SUFFIXES, list_shards, total_bytes
+from spark_imgdedup.errors import CountsError, ImgDedupError
+from spark_imgdedup.files import delta_log, storage
+from spark_imgdedup.files.copying.copy_plan import plan_copies
+from spark_imgdedup.files.loose import list_images
+from spark_imgdedup.files.owning import publishing
+from spark_imgdedup.files.owning.lease import require_held
+from spark_imgdedup.files.tars.shards import list_shards, total_bytes
 from spark_imgdedup.runs.delta import table_name, table_size
+from spark_imgdedup.runs.fingerprints import input_stamps
+from spark_imgdedup.runs.removed_csv import REMOVED_CSV, write_removed
 from spark_imgdedup.runs.replace_where import replace_part
-from spark_imgdedup.stages.object_stores import jvm_path
-from spark_imgdedup.stages.remove import copy_tars, pack_images, read_kept, read_kept_files, remove_images
-from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_column import widen_halves
+from spark_imgdedup.runs.unfinished import ChangedInputError, begun, doubted, take_up
+from spark_imgdedup.stages.loose_files import (
+    copy_files,
+    marks_of_files,
+    marks_of_packs,
+    pack_images,
+    read_kept_files,
+)
+from spark_imgdedup.stages.object_stores import jvm_path, read_path
+from spark_imgdedup.stages.remove import copy_tars, marks_of_tars, read_kept, remove_images
+from spark_imgdedup.stages.unchanged import require_unchanged
+from spark_imgdedup.stages.user_input.table_copies import copy_table_files
+from spark_imgdedup.stages.user_input.user_tables import open_table
+from spark_imgdedup.stages.vectors.vector_column import widen_halves
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,8 +51,8 @@ def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config
     """Write the samples of `samples` that are not in `removed` to the output, and say how much that was.
 
     Args:
-        tables: For the table `kept`, one row per tar.
-        samples: image_id, shard, key, rejected_because of each sample.
+        tables: For the table `kept`, a row per sample and per tar.
+        samples: image_id, shard, key, rejected_because of each sample, and sha256 if its image was compared.
         removed: The samples that leave, from `mark_removals`.
         config: `input` and `output` say what is copied where.
         check: Called with the counts before the new files take the place of earlier ones, and raises where they are
@@ -43,50 +60,92 @@ def write_dataset(tables: Tables, samples: DataFrame, removed: DataFrame, config
 
     Raises:
         ConfigError: the output folder may not be written to.
-        ShardError: two samples of a shard have one key, so one could not be removed without the other.
+        ShardError: the input has changed since its images were compared.
     """
-    if config.input.format == "webdataset" and config.input.id_field is not None:
-        _require_unique_keys(samples)
-    if config.output.format == "webdataset":
-        return _write_tars(tables, samples, removed, config, check)
+    if config.input.format != "webdataset" and "sha256" in samples.columns:
+        with doubted(config):
+            require_unchanged(removed, config)
+    before = input_stamps(config)
+
+    def check_all(found: OutputCounts) -> None:
+        check(found)
+        if input_stamps(config) != before:
+            raise ChangedInputError(
+                f"{', '.join(config.input.paths)} has changed while it was copied. Nothing was published; run again."
+            )
+
     if config.output.mode == "replace_where":
         found = replace_part(tables, _kept_rows(samples, removed, config), config)
         cut = remove_images(samples, removed).count() - found.written
         found = replace(found, cut=cut, bytes_before=_input_bytes(config, tables.spark))
         check(found)
         return found
-    return _write_rows(samples, removed, config, check)
+    with begun(tables):
+        if config.output.format == "webdataset":
+            return _write_tars(tables, samples, removed, config, check_all)
+        if config.output.format == "images":
+            return _write_files(tables, samples, removed, config, check_all)
+        return _write_rows(samples, removed, config, check_all)
+
+
+def _place(config: Config) -> str:
+    return storage.canonical(str(config.output.path))  # a worker's current folder is another one
 
 
 def _write_tars(tables: Tables, samples: DataFrame, removed: DataFrame, config: Config, check: Check) -> OutputCounts:
-    path = publishing.output_path(config)
+    path = _place(config)
     folder = storage.join(path, publishing.TEMPORARY)
-    publishing.begin(path, config)
     kept = remove_images(samples, removed)
     if config.input.format == "images":
-        tars = pack_images(kept, config, folder, kept.count())
+        n_kept = kept.count()
+        take_up(path, config, partial(marks_of_packs, kept, config, n_kept), "tars")
+        tars = pack_images(kept, config, folder, n_kept)
     else:
         # Only new divisions need the numbers: another pass over all samples.
         sizes = kept.groupBy("shard").count().collect() if config.output.repack else []
-        n_kept = {row["shard"]: int(row["count"]) for row in sizes}
-        tasks = plan_copies(list_shards(config.input), n_kept, config.output.repack)
+        by_shard = {row["shard"]: int(row["count"]) for row in sizes}
+        tasks = plan_copies(list_shards(config.input), by_shard, config.output.repack)
+        take_up(path, config, partial(marks_of_tars, removed, tasks, config), "tars")
         tars = copy_tars(removed, tasks, config, folder)
-    rows = tables.write("kept", tars).collect()
+    rows = tables.write("kept", tars).where(f"not {schemas.IS_SAMPLE}").collect()
     found = OutputCounts(
         written=sum(row["n_samples"] for row in rows),
         cut=sum(row["n_cut"] for row in rows),
         bytes_before=_input_bytes(config, tables.spark),
-        bytes_after=sum(row["n_bytes"] for row in rows),
+        bytes_after=sum(row["bytes"] for row in rows),
         files=len(rows),
     )
     check(found)
-    publishing.publish_files(path, {f"{row['name']}.tar": row["temporary"] for row in rows}, config)
+    publishing.publish_files(path, {row["tar"]: row["temporary"] for row in rows}, config)
+    return found
+
+
+def _write_files(tables: Tables, samples: DataFrame, removed: DataFrame, config: Config, check: Check) -> OutputCounts:
+    """Files as they are, and which of them are not there: removed.csv."""
+    path = _place(config)
+    folder = storage.join(path, publishing.TEMPORARY)
+    kept = remove_images(samples, removed)
+    n_kept = kept.count()
+    take_up(path, config, partial(marks_of_files, kept, config, n_kept), "groups of files")
+    copied = tables.write("kept", copy_files(kept, config, folder, n_kept))
+    rows = copied.select("image_id", "temporary", "bytes").toLocalIterator()
+    placed, n_bytes = dict[str, str](), 0
+    for row in rows:
+        placed[row["image_id"]] = row["temporary"]
+        n_bytes += row["bytes"]
+    found = OutputCounts(len(placed), 0, _input_bytes(config, tables.spark), n_bytes, len(placed))
+    check(found)
+    listed = storage.join(folder, REMOVED_CSV)
+    write_removed(tables, removed, config, listed)
+    publishing.publish_files(path, placed | {REMOVED_CSV: listed}, config)
     return found
 
 
 def _write_rows(samples: DataFrame, removed: DataFrame, config: Config, check: Check) -> OutputCounts:
-    path = publishing.output_path(config)
-    publishing.begin(path, config)
+    if config.input.format == "table" and config.output.format == "parquet":
+        found = _copy_files(samples, removed, config, check)
+        if found is not None:
+            return found
     write = _write_delta if config.output.format == "delta" else _write_parquet
     n_expected = remove_images(samples, removed).count()
     before = _input_bytes(config, samples.sparkSession)
@@ -96,14 +155,30 @@ def _write_rows(samples: DataFrame, removed: DataFrame, config: Config, check: C
         check(found)
         return found
 
-    return write(_kept_rows(samples, removed, config), path, config, check_written)
+    return write(_kept_rows(samples, removed, config), _place(config), config, check_written)
+
+
+def _copy_files(samples: DataFrame, removed: DataFrame, config: Config, check: Check) -> OutputCounts | None:
+    """The files of a Parquet table without the rows that leave; None where Spark has to write them."""
+    path = _place(config)
+    folder = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)  # a restart writes all of it again
+    copied = copy_table_files(removed, config, folder)
+    if copied is None:
+        return None
+    n_rows = sum(file.n_rows for file in copied)
+    n_bytes = sum(file.n_bytes for file in copied)
+    n_expected = samples.count() - removed.count()
+    found = OutputCounts(n_rows, n_expected - n_rows, _input_bytes(config, samples.sparkSession), n_bytes, len(copied))
+    check(found)
+    publishing.publish_files(path, {file.name: file.temporary for file in copied}, config)
+    return found
 
 
 def _write_parquet(rows: DataFrame, path: str, config: Config, check: CheckRows) -> OutputCounts:
     spark, options = rows.sparkSession, config.output.storage_options
-    temporary = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)
+    temporary = storage.join(path, publishing.TEMPORARY, uuid.uuid4().hex)  # a restart writes all of it again
     rows.write.parquet(jvm_path(spark, temporary, options))
-    written = spark.read.parquet(jvm_path(spark, temporary, options)).count()
+    written = spark.read.parquet(read_path(spark, temporary, options)).count()
     files = storage.list_files(temporary, ".parquet", options)
     found = check(written, sum(file.n_bytes for file in files), len(files))
     publishing.publish_files(path, {posixpath.basename(file.url): file.url for file in files}, config)
@@ -115,11 +190,12 @@ def _write_delta(rows: DataFrame, path: str, config: Config, check: CheckRows) -
     spark, options = rows.sparkSession, config.output.storage_options
     earlier = delta_log.trace(path, options).version if delta_log.is_delta(path, options) else None
     place = jvm_path(spark, path, options)
+    require_held(path)
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(place)
     written = spark.read.format("delta").load(place).count()
     try:
         found = check(written, *table_size(spark, path))
-    except CountsError:
+    except ImgDedupError:
         if earlier is None:
             storage.delete(storage.join(path, delta_log.LOG), options)
         else:
@@ -139,24 +215,15 @@ def _kept_rows(samples: DataFrame, removed: DataFrame, config: Config) -> DataFr
     return read_kept(removed, list_shards(config.input), config)
 
 
-def _require_unique_keys(samples: DataFrame) -> None:
-    """Ids from a field say nothing about keys, by which samples are copied."""
-    twice = samples.groupBy("shard", "key").count().where("count > 1").orderBy("shard", "key").first()
-    if twice is not None:
-        raise ShardError(
-            f"shard '{twice['shard']}' holds {twice['count']} samples with the key '{twice['key']}'. Rename them, or "
-            "write that shard again with its samples' members side by side."
-        )
-
-
 def _input_bytes(config: Config, spark: SparkSession) -> int:
     if config.input.format == "webdataset":
         return total_bytes(list_shards(config.input))
     if config.input.format == "table" and delta_log.is_delta(config.input.paths[0], config.input.storage_options):
         return table_size(spark, config.input.paths[0])[0]
-    suffixes = tuple(IMAGE_SUFFIXES) if config.input.format == "images" else (".parquet",)
+    if config.input.format == "images":
+        return sum(file.n_bytes for file in list_images(config.input)[0])
     files = [file for path in config.input.paths for file in storage.list_files(path, "", config.input.storage_options)]
-    return sum(file.n_bytes for file in files if file.url.lower().endswith(suffixes))
+    return sum(file.n_bytes for file in files if file.url.lower().endswith(".parquet"))
 
 
 def require_sums(samples: SampleCounts, removed: Mapping[str, int], found: OutputCounts) -> None:

@@ -13,6 +13,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.counts import OutputCounts
 from spark_imgdedup.errors import CountsError, TableError
 from spark_imgdedup.files import delta_log
+from spark_imgdedup.files.owning.lease import require_held
 from spark_imgdedup.runs.current import built_on
 from spark_imgdedup.runs.delta import (
     commits_marked,
@@ -26,8 +27,9 @@ from spark_imgdedup.runs.fingerprints import fingerprint
 from spark_imgdedup.runs.sources import mark_rejected
 from spark_imgdedup.runs.tables import Tables, require_unique_ids
 from spark_imgdedup.runs.written import trace_input
-from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.columns import column_path, nearest_column, no_id_column, quoted
 from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.stages.user_input.user_tables import open_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -95,12 +97,18 @@ def _merge(tables: Tables, removed: DataFrame, seen: delta_log.Trace, config: Co
             f"{path}: somebody else changed it between versions {seen.version} and {now.version}, while this step "
             "looked for what to delete. Nothing was deleted: run again."
         )
-    by = quoted(config.input.id_field or "image_id")
+    schema = open_table(spark, (path,), config.input.storage_options).schema
+    name = config.input.id_field or "image_id"
+    place = column_path(schema, name)
+    if place is None:
+        raise no_id_column(schema.names, name, "input.id_field", nearest_column(schema, name))
+    by = ".".join(map(quoted, place[0]))
     merge = (
         f"MERGE INTO {table_name(path)} AS images USING {{removed}} AS removed "
         f"ON CAST(images.{by} AS STRING) = removed.image_id WHEN MATCHED THEN DELETE"
     )
     mark = _mark(tables, config)
+    require_held(config.work_dir)
     with commits_marked(spark, config, mark), errors_in_one_line(path):
         spark.sql(merge, removed=removed.select("image_id")).collect()
     return find_commit(config, path, now.version, mark)

@@ -52,8 +52,15 @@ def rows_at(spark: SparkSession, path: str, version: int) -> int:
 @contextmanager
 def commits_marked(spark: SparkSession, config: Config, fingerprint: str) -> Iterator[None]:
     """Inside, every commit to a Delta table says which removal made it."""
+    with commits_saying(spark, delta_log.mark_for(config.work_dir, fingerprint)):
+        yield
+
+
+@contextmanager
+def commits_saying(spark: SparkSession, metadata: str) -> Iterator[None]:
+    """Inside, every commit to a Delta table has this `userMetadata`."""
     before = spark.conf.get(_USER_METADATA, None)
-    spark.conf.set(_USER_METADATA, delta_log.mark_for(config.work_dir, fingerprint))
+    spark.conf.set(_USER_METADATA, metadata)
     try:
         yield
     finally:

@@ -10,9 +10,13 @@ from spark_imgdedup import __version__
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.counts import StepCounts
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.owning.lease import require_held
+from spark_imgdedup.files.owning.work_dir import claim
 from spark_imgdedup.runs.current import built_on, is_current, require_current
 from spark_imgdedup.runs.fingerprints import fingerprint, models_of
-from spark_imgdedup.runs.progress import progress_lines
+from spark_imgdedup.runs.listed import list_anew
+from spark_imgdedup.runs.progress import progress_of
 from spark_imgdedup.runs.tables import StepRecord, Tables
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,8 @@ def run_step(name: str, work: Work, tables: Tables, *, force: bool = False) -> N
 
     Raises:
         SchemaError: it would read tables that other settings or inputs made.
+        ConfigError: work_dir holds something of somebody else's under the name of one of its tables.
+        LeaseError: another run has taken work_dir over meanwhile; nothing is recorded.
     """
     config, purpose = tables.config, STEP[name].purpose
     require_current(name, tables, config)
@@ -42,11 +48,17 @@ def run_step(name: str, work: Work, tables: Tables, *, force: bool = False) -> N
         words = earlier.counts.in_words(earlier.seconds)
         log.info("%s: unchanged since the last run, skipped (%s; --force runs it again)", name, words)
         return
-    spark = tables.spark  # starting one is not the step's time
+    require_held(config.work_dir)
+    if earlier is None and storage.exists(tables.path(f"_steps/{name}.json"), config.storage_options):
+        log.warning("%s: its record is damaged or another version's, so it runs again", name)
+    claim(config, [name])  # what is made on the way of a command that is no step, too
+    _ = tables.spark  # starting one is not the step's time
     log.info("%s: %s", name, purpose)
     start = time.monotonic()
-    with progress_lines(spark, name, purpose):
+    with progress_of(tables, name, purpose):
         found = work(tables, config)
+    list_anew()
     record = StepRecord(name, mark, round(time.monotonic() - start, 3), found, read, __version__, models)
+    require_held(config.work_dir)
     tables.finish(record)
     log.info("%s: %s", name, found.in_words(record.seconds))

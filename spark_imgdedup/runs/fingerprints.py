@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.config.steps import NO_RESULT, STEP, Source
+from spark_imgdedup.config.steps import NO_RESULT, STEP, Source, hash_names
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import delta_log, storage
-from spark_imgdedup.files.shards import list_shards
+from spark_imgdedup.files.decisions import different_pairs
+from spark_imgdedup.files.loose import list_images
+from spark_imgdedup.files.npy import ids_beside
+from spark_imgdedup.files.owning.restored import find_list
+from spark_imgdedup.files.tars.shards import list_shards
 from spark_imgdedup.models.identity import class_identity, encoder_identity, pixel_scorer_identity
+from spark_imgdedup.runs.listed import Stamp, listed
 
 # Raised when a step's result changes for the same settings: tables of an older version are then made again.
-RESULT_VERSION = 2
-
-Stamp = tuple[str, int, str]  # of a file: where, bytes, when or which
+RESULT_VERSION = 3
 
 
 def fingerprint(step: str, config: Config, built_on: Mapping[str, str], models: Mapping[str, str] | None = None) -> str:
@@ -38,12 +41,34 @@ def fingerprint(step: str, config: Config, built_on: Mapping[str, str], models: 
         "version": RESULT_VERSION,
         "settings": {name: _settings(config, name) for name in described.sections},
         "also": described.also(config),
-        "files": [stamp for source in described.sources if source in _STAMPS for stamp in _STAMPS[source](config)],
+        "files": [stamp for source in described.sources if source in _STAMPS for stamp in _stamps(source, config)],
         "built_on": dict(built_on),
         "models": dict(models or {}),
     }
     if config.tables.schema_name is not None:  # the record of one schema's tables says nothing of another's
         parts["tables"] = _settings(config, "tables")
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def row_settings(step: str, config: Config, models: Mapping[str, str]) -> str:
+    """A short hash of what decides the rows that `embed` or `hashes` makes of a file, whichever files there are.
+
+    Names of rows count from `input.root`. Without one they count from the path given, which then decides them too.
+
+    Args:
+        step: The name of that step.
+        config: Its settings count.
+        models: What `models_of` says.
+    """
+    settings = {name: _settings(config, name) for name in STEP[step].sections}
+    if config.input.root is not None:
+        del settings["input"]["path"]
+    parts = {
+        "version": RESULT_VERSION,
+        "settings": settings,
+        "hashes": hash_names(config),
+        "models": dict(models),
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -70,11 +95,20 @@ def has_lost_input(step: str, config: Config) -> bool:
         if paths is None or not paths(config):
             continue
         try:
-            if not list(_STAMPS[source](config)):
+            if not _stamps(source, config):
                 return True
         except ConfigError:
             return True
     return False
+
+
+def input_stamps(config: Config) -> list[Stamp]:
+    """What tells whether the files of the input have been changed: where each is, its bytes, when or which."""
+    return list(_dataset(config))
+
+
+def _stamps(source: Source, config: Config) -> tuple[Stamp, ...]:
+    return listed(source, config, _STAMPS[source])
 
 
 def _settings(config: Config, section: str) -> Any:
@@ -87,13 +121,16 @@ def _dataset(config: Config) -> Iterable[Stamp]:
     if config.input.format == "webdataset":
         return ((shard.name, shard.n_bytes, shard.stamp) for shard in list_shards(config.input))
     if config.input.format == "images":
-        return _files(config.input.paths, config.input.storage_options)
+        return list_images(config.input)[0]
     return _table_files(config.input.paths, config, config.input.storage_options)
 
 
 def _own_embeddings(config: Config) -> Iterable[Stamp]:
     path = config.cluster.embeddings_path
-    return () if path is None else _table_files([path], config, config.storage_options)
+    if path is None:
+        return ()
+    beside = ((file.url, file.n_bytes, file.stamp) for file in ids_beside(path, config.storage_options))
+    return (*_table_files([path], config, config.storage_options), *beside)
 
 
 def _filters(config: Config) -> Iterable[Stamp]:
@@ -108,12 +145,26 @@ def _never(config: Config) -> Iterable[Stamp]:
     return _table_files(config.remove.never_paths, config, config.storage_options)
 
 
+def _restored(config: Config) -> Iterable[Stamp]:
+    found = find_list(config)
+    return () if found is None else [(found.url, found.n_bytes, found.stamp)]
+
+
+def _decisions(config: Config) -> Iterable[Stamp]:
+    """What was called different, by its content: a line that says `same` changes no result."""
+    pairs = different_pairs(config)
+    said = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    return (("decisions", len(pairs), said),) if pairs else ()
+
+
 _STAMPS: dict[Source, Callable[[Config], Iterable[Stamp]]] = {
     "input": _dataset,
     "own_embeddings": _own_embeddings,
     "filters": _filters,
     "ids": _ids,
     "never": _never,
+    "restored": _restored,
+    "decisions": _decisions,
 }
 # What may be gone while the tables made from it are still good.
 _PATHS: dict[Source, Callable[[Config], Iterable[str]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,17 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.counts import GroupCounts, PairwiseCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import artifacts, storage
-from spark_imgdedup.files.blocks import BlockIndex, load_index, save_index
+from spark_imgdedup.files.block_index import load_index, save_index
+from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.runs.vectors import LINKS, open_blocks
-from spark_imgdedup.stages.blocks import Blocks
-from spark_imgdedup.stages.components import label_components
-from spark_imgdedup.stages.glue import hash_edges, link_edges
-from spark_imgdedup.stages.group_files import write_groups
-from spark_imgdedup.stages.large_groups import ROUNDS
-from spark_imgdedup.stages.members import never_hashes
+from spark_imgdedup.stages.grouping.components import label_components
+from spark_imgdedup.stages.grouping.glue import hash_edges, link_edges
+from spark_imgdedup.stages.grouping.group_files import write_groups
+from spark_imgdedup.stages.grouping.large_groups import ROUNDS
+from spark_imgdedup.stages.grouping.said import said_of
 from spark_imgdedup.stages.object_stores import jvm_path
+from spark_imgdedup.stages.searching.blocks import Blocks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 GROUPS = "groups"
 # What the step makes on its way, and takes away again.
 _STORED = "stored"
-_NEVER = "never"
+_SAID = "said"
 
 
 def gather_groups(tables: Tables, config: Config) -> GroupCounts:
@@ -60,17 +62,19 @@ def open_groups(tables: Tables, config: Config) -> tuple[Blocks, BlockIndex]:
         ) from None
 
 
-def store_never(tables: Tables, config: Config, never: DataFrame) -> artifacts.Artifact:
-    """The ids that must stay, as hashes that every task of the rules looks its own up in.
+def store_said(tables: Tables, never: DataFrame | None, apart: Sequence[tuple[str, str]]) -> artifacts.Artifact:
+    """What people have said of the images, as hashes that every task of the rules looks its own up in.
 
     Args:
         tables: Of the run.
-        config: The settings.
-        never: Ids as text, in a column image_id.
+        never: Ids that must stay, as text, in a column image_id.
+        apart: Pairs of ids that are different.
     """
-    rows = never.toArrow() if hasattr(never, "toArrow") else never.toPandas()  # Spark 3.5 has no toArrow
-    ids = rows["image_id"].to_pylist() if hasattr(rows["image_id"], "to_pylist") else rows["image_id"].tolist()
-    return artifacts.save(tables.path(_NEVER), never_hashes(ids), options=config.storage_options)
+    ids: list[str] = []
+    if never is not None:
+        rows = never.toArrow() if hasattr(never, "toArrow") else never.toPandas()  # Spark 3.5 has no toArrow
+        ids = rows["image_id"].to_pylist() if hasattr(rows["image_id"], "to_pylist") else rows["image_id"].tolist()
+    return artifacts.save(tables.path(_SAID), said_of(ids, apart), options=tables.config.storage_options)
 
 
 def linked_eps(tables: Tables) -> float:

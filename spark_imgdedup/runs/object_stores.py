@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spark_imgdedup.config import Config
+from spark_imgdedup.errors import ConfigError, StorageError
 from spark_imgdedup.files.reach import require_reachable as require_place
 from spark_imgdedup.files.s3a import bucket_of
 
@@ -16,7 +17,16 @@ from spark_imgdedup.files.s3a import bucket_of
 _JVM_REFUSED = re.compile(
     r"(?:org\.apache\.hadoop\.fs\.s3a\.\w+(?:Exception)|java\.nio\.file\.AccessDeniedException): ([^\n]+)"
 )
+# Of Amazon's SDK in the JVM, below whatever Hadoop or Spark makes of it.
+_JVM_CUT = re.compile(r"software\.amazon\.awssdk\.[\w.]*(?:Exception): ([^\n]+)")
+# What Java raises below S3A where it trusts an answer that has not come: a class, at times a text, then its frames.
+_JVM_STUMBLED = re.compile(
+    r"(java\.(?:lang|io|net)\.(?!FileNotFound)\w+Exception(?:: [^\n]+)?)\n"
+    r"(?:\s+at (?!org\.apache\.hadoop\.fs\.s3a\.)[^\n]+\n){0,12}\s+at org\.apache\.hadoop\.fs\.s3a\."
+)
 _JVM_LACKS = re.compile(r"S3AFileSystem not found|No FileSystem for scheme \"?s3a")
+# The same, at the end of a traceback that came back from a worker.
+_WORKER_REFUSED = re.compile(r"^(?:(?:aio)?(?:botocore|http)\.[\w.]+|PermissionError): (?!\[Errno)[^\n]+", re.MULTILINE)
 _LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure"}
 
 
@@ -31,9 +41,9 @@ class Place(NamedTuple):
 
 def places(config: Config) -> Iterator[Place]:
     """Every place of a run that may lie on an object store."""
-    tars = config.input.format == "webdataset"
+    is_table = _reads_table(config)
     for path in config.input.paths if config.input.path is not None else ():
-        yield Place("input.path", path, config.input.storage_options, not tars)
+        yield Place("input.path", path, config.input.storage_options, is_table)
     ours = config.storage_options
     if config.cluster.embeddings_path is not None:
         yield Place("cluster.embeddings_path", config.cluster.embeddings_path, ours, True)
@@ -43,8 +53,15 @@ def places(config: Config) -> Iterator[Place]:
         yield Place("score heads", path, ours, False)
     yield Place("work_dir", config.work_dir, ours, config.tables.schema_name is None)
     if config.output.path is not None:
-        by_jvm = config.output.format != "webdataset"
+        by_jvm = config.output.format not in ("webdataset", "images")
         yield Place("output.path", config.output.path, config.output.storage_options, by_jvm)
+
+
+def _reads_table(config: Config) -> bool:
+    try:
+        return config.input.format == "table"
+    except Exception:  # of any store; who reads the input says what is wrong with it
+        return False
 
 
 def require_reachable(config: Config) -> None:
@@ -86,24 +103,34 @@ def hadoop_version() -> str | None:
     return next((match[1] for match in found if match), None)
 
 
-def store_problem(error: BaseException) -> str | None:
-    """One line for what a store, or the JVM on the way to it, has refused; None for any other error."""
+def store_problem(error: BaseException) -> ConfigError | StorageError | None:
+    """What a store, or the JVM on the way to it, has refused, as our error; None for any other error."""
     text = str(error)
     if _JVM_LACKS.search(text):
         version = hadoop_version() or "<the version of your Hadoop>"
-        return (
-            "ConfigError: Spark's JVM has no hadoop-aws, so it cannot open s3://. Start Spark with --packages "
+        return ConfigError(
+            "Spark's JVM has no hadoop-aws, so it cannot open s3://. Start Spark with --packages "
             f"org.apache.hadoop:hadoop-aws:{version} (spark.jars.packages), or with an image that has it."
         )
     if found := _JVM_REFUSED.search(text):
         what = " ".join(found[1].split())[:300]
-        return (
-            f"ConfigError: Spark's JVM was refused by the store: {what}. Check the bucket, the credentials and the "
+        return ConfigError(
+            f"Spark's JVM was refused by the store: {what}. Check the bucket, the credentials and the "
             "endpoint: storage_options, or what the cluster gives its JVMs."
         )
-    if isinstance(error, PermissionError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
-        return (
-            f"ConfigError: the store refused or did not answer: {type(error).__name__}: {' '.join(text.split())[:300]}."
+    if found := _JVM_CUT.search(text) or _JVM_STUMBLED.search(text):
+        what = " ".join(found[1].split())[:300].rstrip(".")
+        return StorageError(
+            f"The store broke off its answer to Spark's JVM: {what}. Run again: finished steps are skipped. If it "
+            "stays so, look at the store, and at the network on the way to it."
+        )
+    # s3fs raises PermissionError too, without the number that a local file system's has.
+    is_refusal = isinstance(error, PermissionError) and error.errno is None
+    is_theirs = is_refusal or type(error).__module__.partition(".")[0] in _LIBRARIES
+    said = f"{type(error).__name__}: {text}" if is_theirs else next(iter(_WORKER_REFUSED.findall(text)), None)
+    if said is not None:
+        return ConfigError(
+            f"The store refused or did not answer: {' '.join(said.split())[:300].rstrip('.')}."
             " Check the bucket, the credentials and the endpoint: storage_options, or those of the environment."
         )
     return None

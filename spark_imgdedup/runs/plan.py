@@ -7,9 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import yaml
+
 from spark_imgdedup.config import STEP_NAMES, Config, StepName
 from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.reach import require_reachable
 from spark_imgdedup.models import recommended_eps
 from spark_imgdedup.runs.check_columns import require_metadata
 
@@ -133,6 +137,33 @@ def resolve_eps(config: Config) -> Config:
     else:
         eps = OWN_EMBEDDINGS_EPS if config.own_embeddings else recommended_eps(config.embed.model)
     return config.model_copy(update={"identify": config.identify.model_copy(update={"eps": eps})})
+
+
+def resolve_format(config: Config) -> Config:
+    """`config` with what is found at input.path in place of input.format auto, or was when a run was there last.
+
+    Raises:
+        ConfigError: files of several formats are there, or other settings do not go with the format found.
+    """
+    given = config.input
+    if given.path is None or given.given_format != "auto":
+        return config
+    for path in given.paths:
+        if "://" in path:  # a store that does not let us in is named as such
+            require_reachable("input.path", path, given.storage_options)
+    found = given.found_format or _recorded_format(config)
+    return config if found is None else config.with_(**{"input.format": found})
+
+
+def _recorded_format(config: Config) -> str | None:
+    """What an earlier run of this work_dir found at a path where nothing is left: its tables tell of that."""
+    try:
+        text = storage.read_text(storage.join(config.work_dir, "config.yaml"), config.storage_options)
+        recorded = yaml.safe_load(text)["input"]
+        is_same = recorded["path"] == config.model_dump(mode="json")["input"]["path"]
+        return recorded["format"] if is_same and recorded["format"] != "auto" else None
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def searched_eps(config: Config) -> float:

@@ -1,4 +1,4 @@
-"""One line now and then while a step runs."""
+"""What is shown while a step runs: how far it is, how fast it goes, how long the rest takes."""
 
 from __future__ import annotations
 
@@ -7,62 +7,86 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from spark_imgdedup.runs.classic import TaskProgress, job_group, task_progress
+from spark_imgdedup.files.parts.counters import parts_below
+from spark_imgdedup.runs.classic import TasksOfGroup, job_group
+from spark_imgdedup.runs.display import open_display, show_log_in_notebooks
+from spark_imgdedup.runs.pace import Pace, PaceOfParts, PaceOfTasks
+from spark_imgdedup.runs.running import current
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from spark_imgdedup.runs.tables import Tables
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = 5.0
+# Between two looks (in a terminal, and elsewhere), two lines of the log elsewhere, and two notes for `status`.
+LIVE_LOOK_SECONDS, LOOK_SECONDS = 1.0, 5.0
+LINE_SECONDS, NOTE_SECONDS = 30.0, 10.0
 
 
 @contextmanager
-def progress_lines(spark: SparkSession, step: str, description: str) -> Iterator[None]:
-    """Log how far the step's running stage is: tasks, rows, rows per second, and the time left."""
-    done = threading.Event()
-    group = f"spark-imgdedup {step}"
-    watcher = threading.Thread(target=_watch, args=(spark, step, group, done), daemon=True)
-    with job_group(spark, group, description):
+def progress_of(tables: Tables, step: str, purpose: str) -> Iterator[None]:
+    """Inside, show how far the work is, and give Spark's jobs its name; the session may start inside too.
+
+    Args:
+        tables: Of the run.
+        step: A step, or a command that looks at what steps have left.
+        purpose: What it does, for Spark's pages.
+    """
+    show_log_in_notebooks()
+    if (running := current()) is not None:
+        running.begins(step, purpose)
+    watcher = _Watcher(tables, step)
+    with job_group(tables.session, watcher.group, purpose):
         watcher.start()
         try:
             yield
         finally:
-            done.set()
-            watcher.join()
+            watcher.end()
 
 
-def _watch(spark: SparkSession, step: str, group: str, done: threading.Event) -> None:
-    stage_id, start = -1, time.monotonic()
-    while not done.wait(SECONDS_BETWEEN_LINES):
-        try:
-            now = task_progress(spark, group)
-        except Exception:  # the session may be stopping; a line of progress is not worth a failed run
-            log.debug("no progress to be had", exc_info=True)
-            continue
-        if now is None:
-            continue
-        if now.stage_id != stage_id:  # rows and rates are those of one stage; it began after the last look
-            stage_id, start = now.stage_id, time.monotonic() - SECONDS_BETWEEN_LINES
-        log.info(progress_line(step, now, time.monotonic() - start))
+class _Watcher(threading.Thread):
+    def __init__(self, tables: Tables, step: str) -> None:
+        super().__init__(name="progress", daemon=True)
+        self.group = f"spark-imgdedup {step}"
+        self._tables, self._running, self._ended = tables, current(), threading.Event()
+        self._display, self._tasks = open_display(step), TasksOfGroup(self.group)
+        began = time.monotonic()
+        self._parts, self._stage = PaceOfParts(step, began), PaceOfTasks(step, began)
+        self._said = self._noted = began
 
+    def run(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS if self._display is None else LIVE_LOOK_SECONDS):
+            try:
+                pace = self._look()
+                if pace is not None:
+                    self._show(pace)
+            except Exception:  # the session may be stopping; a line of progress is not worth a failed run
+                log.debug("no progress to be had", exc_info=True)
 
-def progress_line(step: str, now: TaskProgress, seconds: float) -> str:
-    """Such as "embed: 3 of 8 tasks, 412 images, 55.1 images/s, about 0:00:12 left".
+    def end(self) -> None:
+        """Show nothing more."""
+        self._ended.set()
+        self.join()
+        self._tasks.close()
+        if self._display is not None:
+            self._display.close()
 
-    Args:
-        step: Its name.
-        now: How far the running stage is.
-        seconds: Since that stage began.
-    """
-    line = f"{step}: {now.n_done:,} of {now.n_tasks:,} tasks"
-    if now.n_records:
-        unit = "images" if step == "embed" else "rows"
-        line += f", {now.n_records:,} {unit}, {now.n_records / max(seconds, 1e-9):,.1f} {unit}/s"
-    if now.n_done:
-        left = timedelta(seconds=round(seconds * (now.n_tasks - now.n_done) / now.n_done))
-        line += f", about {left} left"
-    return line
+    def _look(self) -> Pace | None:
+        parts = parts_below(self._tables.path(""))
+        if parts is not None:
+            return self._parts.at(time.monotonic(), parts.look())
+        tasks = self._tasks.look(self._tables.session)
+        return None if tasks is None else self._stage.at(time.monotonic(), tasks)
+
+    def _show(self, pace: Pace) -> None:
+        now = time.monotonic()
+        if self._display is not None:
+            self._display.show(pace)
+        elif now - self._said >= LINE_SECONDS:
+            self._said = now
+            log.info(pace.line())
+        if self._running is not None and now - self._noted >= NOTE_SECONDS:
+            self._noted = now
+            self._running.note(pace)

@@ -8,7 +8,8 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.counts import OutputCounts
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import delta_log
-from spark_imgdedup.files.publishing import output_path
+from spark_imgdedup.files.owning.lease import require_held
+from spark_imgdedup.files.owning.publishing import output_path
 from spark_imgdedup.runs.current import built_on
 from spark_imgdedup.runs.delta import errors_in_one_line, find_commit
 from spark_imgdedup.runs.fingerprints import fingerprint
@@ -39,6 +40,7 @@ def replace_part(tables: Tables, rows: DataFrame, config: Config) -> OutputCount
             rows.limit(0).write.format("delta").save(target)
         _require_columns(rows.schema, tables.spark.read.format("delta").load(target).schema, path)
         before = delta_log.trace(path, options).version
+        require_held(config.work_dir)
         writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", where)
         # Said here, or a session in which schemas grow by themselves would change the table's.
         writer = writer.option("mergeSchema", "false")

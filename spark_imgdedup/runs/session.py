@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files.delta_log import is_delta
+from spark_imgdedup.runs.classic import quiet_accumulators
 from spark_imgdedup.runs.java import java_problem
 from spark_imgdedup.runs.object_stores import places, s3a_packages
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # With one of these set somebody else starts Spark: spark-submit (which opened a gateway), a Connect server, Databricks.
-_STARTED_ELSEWHERE = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
+STARTED_ELSEWHERE = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
+# What Spark hides in its event log and on its pages: its own words, and those of Azure's and Google's keys.
+REDACTED = "(?i)secret|password|token|access[.]?key|account[.]key|private[.]key|encryption[.]key|[.]sas[.]|credential"
 # The oldest that the stages are tested on; format("webdataset") takes 4.
 OLDEST_SPARK = (3, 5)
 
@@ -48,15 +51,24 @@ def get_session(config: Config) -> SparkSession:
     if active is not None:
         _warn_of_ignored(active, config)
         return active
-    if any(name in os.environ for name in _STARTED_ELSEWHERE):
+    if any(name in os.environ for name in STARTED_ELSEWHERE):
         session = SparkSession.builder.getOrCreate()  # a name given here would replace that of spark-submit --name
+        quiet_accumulators(session)
         _warn_of_ignored(session, config)
         return session
     builder = SparkSession.builder.appName("spark-imgdedup")
     settings = config.spark if "spark.remote" in config.spark else {**_local_settings(config), **config.spark}
     for key, value in settings.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    session = builder.getOrCreate()
+    quiet_accumulators(session)
+    return session
+
+
+def active_session() -> SparkSession | None:
+    """The session that there is already; PySpark is not imported to look for one."""
+    module = sys.modules.get("pyspark.sql")
+    return None if module is None else module.SparkSession.getActiveSession()
 
 
 def _warn_of_ignored(session: SparkSession, config: Config) -> None:
@@ -71,17 +83,22 @@ def _local_settings(config: Config) -> dict[str, str]:
     # Else workers take whichever python3 comes first on PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     cores = os.cpu_count() or 1
+    is_verbose = log.isEnabledFor(logging.DEBUG)
+    stacks = " -Dspark_imgdedup.stack=full -Dspark_imgdedup.repeated=error" if is_verbose else ""
     settings = {
-        "spark.master": f"local[{cores}]",
+        # Where a task fails, its worker taken away by the system for instance, it is tried once more, and not three
+        # times as on a cluster: a fault of the settings takes its time again with each.
+        "spark.master": f"local[{cores},2]",
         "spark.driver.memory": "2g",
         "spark.sql.shuffle.partitions": str(2 * cores),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",  # it would write over our own lines
         "spark.log.level": "ERROR",
+        "spark.redaction.regex": REDACTED,
         # Spark's own start-up chatter would bury the lines that say what a run does.
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()}",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()}{stacks}",
     }
-    brought = [delta_settings() if _needs_delta(config) else {}, s3a_packages(config)]
+    brought = [delta_settings() if needs_delta(config) else {}, s3a_packages(config)]
     packages = [each["spark.jars.packages"] for each in brought if each]
     joined = {"spark.jars.packages": ",".join(packages)} if packages else {}
     return settings | brought[0] | joined
@@ -96,7 +113,8 @@ def _log4j_file() -> str:
     return f"jar:{archive.as_uri()}!/{file.relative_to(archive).as_posix()}"
 
 
-def _needs_delta(config: Config) -> bool:
+def needs_delta(config: Config) -> bool:
+    """True where a place of the run is a Delta table, or becomes one."""
     if "delta" in (config.table.format, config.output.format):
         return True
     brought = ("cluster.embeddings_path", "remove.ids_path", "input.path")

@@ -2,33 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
-from spark_imgdedup.config import Config
+from spark_imgdedup.config import Config, InputConfig
+from spark_imgdedup.config.steps import STEP
+from spark_imgdedup.counts import ImageCounts
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.decisions import read_decisions
+from spark_imgdedup.files.loose import list_images
+from spark_imgdedup.files.tars.shards import input_root, list_tars, shards_of
 from spark_imgdedup.runs.check_columns import require_metadata
+from spark_imgdedup.runs.counting import count_images
 from spark_imgdedup.runs.current import has_hashes, is_current
-from spark_imgdedup.runs.tables import Tables, require_unique_ids
+from spark_imgdedup.runs.fingerprints import models_of, row_settings
+from spark_imgdedup.runs.tables import RENAME, Tables, require_unique_ids
 from spark_imgdedup.stages.columns import id_as_text
-from spark_imgdedup.stages.embed import embed_images, embed_shards
+from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.index import index_embeddings, index_images
+from spark_imgdedup.stages.parts import Files, Target, write_parts
 from spark_imgdedup.stages.read import read_images
-from spark_imgdedup.stages.remove import match_column, read_ids, select_ids
-from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.remove import match_column, select_ids
+from spark_imgdedup.stages.user_input.id_lists import read_ids, require_lists
+from spark_imgdedup.stages.vectors.own_embeddings import open_embeddings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+# What to do where the ids of a user's own rows repeat, or are missing.
+_OTHER_VECTOR_IDS = "Leave those rows out of the table, or name a column in cluster.id_field that is unique."
+_OTHER_ROW_IDS = "Leave those rows out of the table, or name a column in input.id_field that is unique."
 _HASH_COLUMNS = ("sha256", "pixel_sha256", "phash", "phash_views")
 
 
-def read_pixels(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:
-    """What is made from the images of the input, decoded once: embeddings, or hashes alone."""
-    if config.input.format == "webdataset":
-        return embed_shards(tables.spark, config, with_model=with_model)
+def write_pixels(step: str, tables: Tables, config: Config) -> ImageCounts:
+    """Make what `embed` or `hashes` makes from the images of the input, decoded once, and count it.
+
+    Of tars and loose images only those are decoded that are new, that have changed, or that a run which was broken off
+    has left.
+
+    Raises:
+        ConfigError: a column to rank by will not be there.
+        ShardError: two rows have one id, or one has none.
+    """
+    (name,) = STEP[step].tables
+    with_model = step == "embed"
+    if config.input.format == "table":
+        table, not_read = tables.write(name, _of_table(tables, config, with_model=with_model)), None
+    else:
+        if config.input.format == "images":
+            require_metadata(config, [])  # a loose image has no fields
+        files, not_read = _list_files(config.input)
+        settings = row_settings(step, config, models_of(step, config))
+
+        def make(folder: str) -> DataFrame:
+            return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
+
+        table = tables.write_parts(name, make)
+    require_unique_ids(table.where(schemas.IS_SAMPLE), "image_id")
+    return count_images(table, config, not_read)
+
+
+def _of_table(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:
     images = read_images(tables.spark, config)
     require_metadata(config, images.columns)
+    # Ids are cheap to look at before, and the images are not.
+    require_unique_ids(images.select("image_id", "shard", "key"), "image_id", _OTHER_ROW_IDS)
     return embed_images(images, config, with_model=with_model)
+
+
+def _list_files(config: InputConfig) -> tuple[Files, Mapping[str, int]]:
+    """The tars or loose images of the input, sorted by name, and how many other files there are, by reason."""
+    if config.format == "images":
+        return list_images(config)
+    found = list_tars(config)
+    return shards_of(found, input_root(config), config), found.not_read
 
 
 def all_embeddings(tables: Tables, config: Config) -> DataFrame:
@@ -41,10 +91,14 @@ def all_embeddings(tables: Tables, config: Config) -> DataFrame:
     path = config.cluster.embeddings_path
     if path is None:
         return tables.read("embeddings")
-    embeddings = open_table(tables.spark, (path,), config.storage_options)
-    schemas.require(embeddings, {config.cluster.id_field: None, config.cluster.embedding_field: None}, stage="cluster")
+    embeddings, ids = open_embeddings(tables.spark, path, config)
+    try:
+        needed = (config.cluster.id_field, config.cluster.embedding_field)
+        schemas.require(embeddings, dict.fromkeys(needed), stage="cluster")
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
     require_metadata(config, embeddings.columns)
-    require_unique_ids(embeddings, config.cluster.id_field)
+    require_unique_ids(ids, config.cluster.id_field, _OTHER_VECTOR_IDS)
     return embeddings
 
 
@@ -75,7 +129,8 @@ def sample_index(tables: Tables, config: Config) -> DataFrame:
     if known is None or ("match_id" not in known.columns and config.remove.match_field is not None):
         index = tables.write("index", index_images(tables.spark, config))
         if known is None:
-            require_unique_ids(index.where(schemas.IS_SAMPLE), "image_id")
+            remedy = _OTHER_ROW_IDS if config.input.format == "table" else RENAME
+            require_unique_ids(index.where(schemas.IS_SAMPLE), "image_id", remedy)
             known = index
         else:
             samples = index.where(schemas.IS_SAMPLE).select("image_id", "match_id")
@@ -113,6 +168,24 @@ def _mark_filtered(index: DataFrame, tables: Tables, config: Config) -> DataFram
         "rejected_because", F.expr("coalesce(filtered, rejected_because)")
     )
     return marked.select(*index.columns)
+
+
+def require_planned_lists(steps: Sequence[str], config: Config) -> None:
+    """Look, before any work, at the lists of ids, and of decisions, that these steps read.
+
+    But not at what the run itself writes.
+
+    Raises:
+        ConfigError: there is no list.
+        SchemaError: it is damaged, or has no ids.
+    """
+    if "identify" in steps:
+        read_decisions(config)
+    remove = config.remove
+    minds_never = {"identify", "remove"} & set(steps)
+    paths = (*(remove.paths if "remove" in steps else ()), *(remove.never_paths if minds_never else ()))
+    brought = [path for path in paths if not storage.is_within(path, config.work_dir)]
+    require_lists(brought, remove.id_field, config.storage_options)
 
 
 def ids_to_remove(tables: Tables, config: Config) -> DataFrame:

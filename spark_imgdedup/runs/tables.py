@@ -8,7 +8,7 @@ unchanged step is skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,18 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.config.steps import RECORDED, STEP
 from spark_imgdedup.counts import StepCounts
 from spark_imgdedup.errors import SchemaError, ShardError
-from spark_imgdedup.files import artifacts, storage
+from spark_imgdedup.files import artifacts, storage, writing
+from spark_imgdedup.files.owning import lease, work_dir
+from spark_imgdedup.files.owning.places import PARTS, require_apart
 from spark_imgdedup.runs import catalog
+from spark_imgdedup.runs.classic import name_jobs
 from spark_imgdedup.runs.session import get_session
-from spark_imgdedup.stages.object_stores import jvm_path
+from spark_imgdedup.runs.whole import require_whole
+from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.object_stores import jvm_path, read_path
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
 # The step whose record says that a table is finished.
@@ -50,12 +55,14 @@ class Tables:
     Args:
         spark: A session; None gets one when a table is first touched, so that a run with nothing to do needs no Spark.
         config: `work_dir`, `table` and `tables` count, and `spark` for a new session.
+        is_forced: By --force: nothing that an earlier run has left is used.
     """
 
-    def __init__(self, spark: SparkSession | None, config: Config) -> None:
+    def __init__(self, spark: SparkSession | None, config: Config, *, is_forced: bool = False) -> None:
         self._spark = spark
         self.config = config
         self._options = config.storage_options
+        self.is_forced = is_forced
 
     @property
     def spark(self) -> SparkSession:
@@ -65,11 +72,21 @@ class Tables:
             ConfigError: PySpark or Java is missing.
         """
         self._spark = self._spark or get_session(self.config)
+        name_jobs(self._spark)
+        return self._spark
+
+    @property
+    def session(self) -> SparkSession | None:
+        """The session, where there is one already."""
         return self._spark
 
     def path(self, name: str) -> str:
         """Where something of the run lies below `work_dir`, in full: a worker's current folder is another one."""
         return storage.join(storage.canonical(self.config.work_dir), name)
+
+    def is_folder(self, name: str) -> bool:
+        """True where the files of a folder are all there is of it: neither Delta's log nor a catalog tells of it."""
+        return name in ARTEFACTS or (self.config.table.format == "parquet" and not self._has_name(name))
 
     def place(self, name: str) -> str:
         """What users look for a table by: its name in the catalog, or its folder."""
@@ -79,14 +96,15 @@ class Tables:
         """A finished table.
 
         Raises:
-            SchemaError: the step that writes it has not run.
+            SchemaError: the step that writes it has not run, or a file of it is cut off.
         """
+        step = STEP[WRITTEN_BY[name]]
         if not self.has(name):
-            step = STEP[WRITTEN_BY[name]]
             raise SchemaError(
                 f"{self.place(name)}: no such table. Run step '{step.made_by or step.name}' first: "
                 f"{step.command} --config …"
             )
+        require_whole(name, self, step.command)
         return self._load(name)
 
     def has(self, name: str) -> bool:
@@ -100,11 +118,16 @@ class Tables:
         return storage.exists(self.path(name), self._options)
 
     def require_writable(self, steps: Sequence[str]) -> None:
-        """Look, before any work, whether these steps may write their tables. Folders of `work_dir` are this run's.
+        """Look, before any work and before Spark, whether these steps may write their tables.
 
         Raises:
-            ConfigError: the schema is not there, or holds a table of that name which is not this run's.
+            ConfigError: work_dir meets what the run reads or its output, holds something of a table's name that no run
+                wrote, or the schema is not there, or holds a table of that name which is not this run's.
         """
+        if set(steps) <= {"report"}:
+            return
+        require_apart(self.config, steps)
+        work_dir.require_ours(self.config, steps)
         writers = {step.name for step in RECORDED if (step.made_by or step.name) in steps}
         named = [name for name, step in WRITTEN_BY.items() if step in writers and self._has_name(name)]
         if named:
@@ -122,6 +145,24 @@ class Tables:
         writer.save(jvm_path(self.spark, self.path(name), self._options))
         return self._load(name, df.schema)
 
+    def write_parts(self, name: str, make: Callable[[str], DataFrame]) -> DataFrame:
+        """Store a table whose parts outlast a crash, and a change of its sources.
+
+        Args:
+            name: Of the table.
+            make: Leaves the parts in a folder, as Parquet and with nothing else beside them, and gives a DataFrame of
+                their schema. Of what it finds there it may leave what is still right.
+        """
+        self._forget(WRITTEN_BY[name])
+        is_table = self.is_folder(name)
+        folder = self.path(name if is_table else storage.join(PARTS, name))
+        if self.is_forced:
+            storage.delete(folder, self._options)
+        schema = make(folder).schema
+        if is_table:
+            return self._load(name, schema)
+        return self.write(name, self.spark.read.schema(schema).parquet(read_path(self.spark, folder, self._options)))
+
     def write_array(self, name: str, array: Any, about: Mapping[str, Any]) -> artifacts.Artifact:
         """Store an array that every worker will need."""
         self._forget(WRITTEN_BY[name])
@@ -133,13 +174,16 @@ class Tables:
             found = json.loads(storage.read_text(self._record_path(step), self._options))
             counts = STEP[step].counts
             return None if counts is None else StepRecord(**found | {"counts": counts.from_json(found["counts"])})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def finish(self, record: StepRecord) -> None:
-        """Say that the tables of a step are complete."""
+        """Say that the tables of a step are complete, once they are on the disk: a record never outlasts them."""
+        step = STEP[record.step]
+        for name in (*step.tables, *step.artefacts):
+            writing.sync_below(self.path(name), self._options)
         text = json.dumps(asdict(record), indent=1) + "\n"
-        storage.write_bytes(self._record_path(record.step), text.encode(), self._options)
+        writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):
@@ -147,41 +191,51 @@ class Tables:
         reader = self.spark.read.format(self.config.table.format)
         if schema is not None and self.config.table.format == "parquet":
             reader = reader.schema(schema)  # else Spark runs a job to find it in the files
-        return reader.load(jvm_path(self.spark, self.path(name), self._options))
+        spell = read_path if self.config.table.format == "parquet" else jvm_path  # Delta takes no wildcards
+        return reader.load(spell(self.spark, self.path(name), self._options))
 
     def _has_name(self, name: str) -> bool:
         return self.config.tables.schema_name is not None and name not in ARTEFACTS
 
     def _forget(self, step: str) -> None:
-        storage.delete(self._record_path(step), self._options)
+        lease.require_held(self.config.work_dir)
+        writing.forget(self._record_path(step), self._options)
 
     def _record_path(self, step: str) -> str:
         return storage.join(self.config.work_dir, "_steps", f"{step}.json")
 
 
-def require_unique_ids(df: DataFrame, id_column: str) -> None:
+# What to do where ids of samples repeat.
+RENAME = "Rename a shard or key, or set input.id_field to a field that is unique."
+
+
+def _first(rows: DataFrame, place: Column, n: int = 4) -> list[str]:
+    return [str(row["place"]) for row in rows.select(place.alias("place")).orderBy("place").limit(n).collect()]
+
+
+def require_unique_ids(df: DataFrame, id_column: str, remedy: str = RENAME) -> None:
     """Stop the run where two rows have one id (removing one would remove the other), or a row has none.
+
+    Args:
+        df: The rows.
+        id_column: Of `df`.
+        remedy: What to do about it, by what the rows are.
 
     Raises:
         ShardError: with the first few of them and where they come from.
     """
     from pyspark.sql import functions as F
 
-    found = df.groupBy(id_column).count().where((F.col("count") > 1) | F.col(id_column).isNull())
-    ids = [row[id_column] for row in found.orderBy(id_column).limit(3).collect()]
+    id_ = F.col(quoted(id_column))
+    found = df.select(id_.alias("id")).groupBy("id").agg(F.count(F.lit(1)).alias("n"))
+    found = found.where((F.col("n") > 1) | F.col("id").isNull())
+    ids = [row["id"] for row in found.orderBy("id").limit(3).collect()]
     if not ids:
         return
     if ids[0] is None:
-        raise ShardError(f"Every row needs an id, but column '{id_column}' has rows without. Leave them out.")
-    place = (
-        F.concat_ws(" : ", "shard", "key") if {"shard", "key"} <= set(df.columns) else F.col(id_column).cast("string")
-    )
-    rows = df.where(F.col(id_column).isin(ids)).select(id_column, place.alias("place")).collect()
-    named = "; ".join(
-        f"'{one}' from {', '.join(sorted(str(row['place']) for row in rows if row[id_column] == one)[:4])}"
-        for one in ids
-    )
-    raise ShardError(
-        f"Ids must be unique, but at least {len(ids)} occur more than once: {named}. Rename a shard or key, "
-        "or set input.id_field (cluster.id_field) to a field that is unique."
-    )
+        n_null = df.where(id_.isNull()).count()
+        raise ShardError(f"Every row needs an id, but {n_null:,} rows have none in column '{id_column}'. {remedy}")
+    place = F.concat_ws(" : ", "shard", "key") if {"shard", "key"} <= set(df.columns) else id_.cast("string")
+    # A wrong column may hold a hundred million rows of one value: of each, the first four are brought here.
+    named = "; ".join(f"'{one}' from {', '.join(_first(df.where(id_ == one), place))}" for one in ids)
+    raise ShardError(f"Ids must be unique, but at least {len(ids)} occur more than once: {named}. {remedy}")

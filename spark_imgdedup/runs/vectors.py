@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.files import artifacts, storage
-from spark_imgdedup.files.blocks import load_index, save_index
-from spark_imgdedup.files.delta_log import is_delta
+from spark_imgdedup.files import artifacts, storage, writing
+from spark_imgdedup.files.block_index import load_index, save_index
 from spark_imgdedup.runs.current import has_hashes
 from spark_imgdedup.runs.sources import searched_embeddings, searched_images
 from spark_imgdedup.runs.tables import Tables
-from spark_imgdedup.stages.blocks import Blocks, Sample, Written, write_blocks
 from spark_imgdedup.stages.centroids import Population
 from spark_imgdedup.stages.detect import collapse_copies
-from spark_imgdedup.stages.vector_files import file_source
-from spark_imgdedup.stages.vector_source import VectorSource, vector_source
+from spark_imgdedup.stages.searching.blocks import Blocks, Sample, Written, write_blocks
+from spark_imgdedup.stages.vectors.own_embeddings import own_source
+from spark_imgdedup.stages.vectors.vector_files import file_source
+from spark_imgdedup.stages.vectors.vector_source import VectorSource, vector_source
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -37,15 +37,14 @@ def searched_vectors(tables: Tables, config: Config) -> VectorSource:
         rows = searched_images(tables, config)
     if config.collapses_copies:
         return vector_source(collapse_copies(rows, tables.read("copies")), config)
+    if config.cluster.embeddings_path is not None and not config.filters_first:
+        return own_source(rows, config.cluster.embeddings_path, config)
     path = _folder_of(tables, config) if with_hashes else None
     return vector_source(rows, config) if path is None else file_source(rows, path, config)
 
 
 def _folder_of(tables: Tables, config: Config) -> str | None:
     """Where the Parquet files of the searched embeddings are; None where they are something else."""
-    own = config.cluster.embeddings_path
-    if own is not None and not config.filters_first:
-        return None if is_delta(own, config.storage_options) else own
     if config.table.format != "parquet" or config.tables.schema_name is not None:
         return None
     return tables.path("scored" if config.filters_first else "embeddings")
@@ -58,7 +57,7 @@ def store_blocks(
     folder, options = tables.path(BLOCKS), tables.config.storage_options
     written = write_blocks(source, centroids, population, folder)
     save_index(written.index, options)
-    storage.write_bytes(storage.join(folder, _SAMPLE), written.sample.to_bytes(), options)
+    writing.write_bytes(storage.join(folder, _SAMPLE), written.sample.to_bytes(), options)
     return written
 
 
@@ -73,10 +72,17 @@ def open_blocks(tables: Tables, config: Config) -> tuple[Blocks, Sample]:
     try:
         index = load_index(folder, options)
         with storage.open_read(storage.join(folder, _SAMPLE), options) as file:
-            sample = Sample.of_bytes([file.read()], index.dtype)
+            stored = file.read()
     except FileNotFoundError:
         raise SchemaError(
             f"{folder}: no vectors there. Run step 'cluster' first: spark-imgdedup cluster --config …"
+        ) from None
+    try:
+        sample = Sample.of_bytes([stored], index.dtype)
+    except (OSError, ValueError, KeyError):  # Arrow's errors are some of them
+        raise SchemaError(
+            f"{storage.join(folder, _SAMPLE)} is damaged. Run step 'cluster' again: spark-imgdedup cluster --force "
+            "--config …"
         ) from None
     centroids = artifacts.find(tables.path("centroids"), options)
     return Blocks.of(clusters, index, centroids, config), sample

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.counts import RemoveCounts
-from spark_imgdedup.files import delta_log, publishing
+from spark_imgdedup.files import delta_log
+from spark_imgdedup.files.owning import publishing
 from spark_imgdedup.runs.tables import StepRecord
 
 

@@ -26,8 +26,8 @@ from spark_imgdedup.kernels.ranking import hash_ids
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages.gpu_tasks import as_option, gpu_profile
 from spark_imgdedup.stages.kept_columns import with_fields
-from spark_imgdedup.stages.vector_column import VectorColumn, is_usable, vector_lengths
-from spark_imgdedup.stages.vector_source import VectorSource, vector_source
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, is_usable, vector_lengths
+from spark_imgdedup.stages.vectors.vector_source import VectorSource, vector_source
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

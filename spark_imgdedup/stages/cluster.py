@@ -20,9 +20,10 @@ from spark_imgdedup.gpu import task_device, to_device, to_host
 from spark_imgdedup.kernels.assignment import CentroidIndex, nearest_centroid
 from spark_imgdedup.kernels.vectors import UnitRows, invalid_rows
 from spark_imgdedup.stages.centroids import Centroids
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.kept_columns import with_fields
-from spark_imgdedup.stages.vector_column import VectorColumn, are_plain, mark_vectors, vector_lengths
-from spark_imgdedup.stages.vector_source import vector_source
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, are_plain, mark_vectors, vector_lengths
+from spark_imgdedup.stages.vectors.vector_source import vector_source
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -76,7 +77,8 @@ class Assigned:
 def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, config: Config) -> DataFrame:
     """Each row with its nearest centroid: id, cluster_id, embedding, cosine_dist_to_cent, rejected_because.
 
-    The columns of `config.kept_columns` follow, as they are. A run writes the same rows as blocks, see `stages.blocks`.
+    The columns of `config.kept_columns` follow, as they are. A run writes the same rows as blocks, see
+    `stages.searching.blocks`.
 
     A row that cannot be compared (its vector is zero, NaN, null or of another length, or its id is null) stays, with a
     reason and no cluster.
@@ -98,7 +100,7 @@ def assign_clusters(df: DataFrame, centroids: Centroids | artifacts.Artifact, co
     stored = source.column
     written = stored.in_table(config.table.embedding_type)
     columns = schemas.CLUSTERS.format(
-        id=f"`{config.id_column}` {source.id_type.simpleString()}", embedding=written.spark_type
+        id=f"{quoted(config.id_column)} {source.id_type.simpleString()}", embedding=written.spark_type
     )
     schema = with_fields(df, columns, list(source.fields))
     names = schema.names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,16 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.values import JsonType
-from spark_imgdedup.files.shards import Shard, list_shards
 from spark_imgdedup.gpu import task_cpus, task_device
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, cached_encoder
 from spark_imgdedup.models.scorers import cached_pixel_scorer, pixel_scorer_name
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, StreamSettings, embed_stream
-from spark_imgdedup.stages.columns import field_arrays, field_columns, quoted
+from spark_imgdedup.stages.columns import field_arrays, field_columns, free_name, quoted, without_clashes
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
-from spark_imgdedup.stages.read import iter_images, map_shards
-from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
+from spark_imgdedup.stages.read import map_records
+from spark_imgdedup.stages.user_input.image_column import find_image_column
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -43,9 +43,18 @@ SAMPLE_COLUMNS = ("image_id", "shard", "key")
 # Rows of small fields leave the worker in Arrow batches of about this many; a batch may end on a model batch only.
 ROWS_PER_BATCH = 512
 
+Tell = Callable[[list[EmbeddedImage]], None]
+
+
+class EmbedWork(Protocol):
+    """The rows of images as batches."""
+
+    def __call__(self, records: Iterator[ImageRecord], tell: Tell = ...) -> Iterator[pa.RecordBatch]:
+        """Read, decode and embed them; `tell` is called with each batch of the model."""
+
 
 def embed_shards(spark: SparkSession, config: Config, *, with_model: bool = True) -> DataFrame:
-    """The embeddings of every sample in the tars of the input: open, decode and embed in one pass.
+    """The embeddings of every sample in the tars of the input, or of its loose images: open, decode, embed in one pass.
 
     Image bytes never cross into the JVM (measured: twice to three times the throughput of reading and embedding apart).
     `detect` and `embed.pixel_scorers` say what is taken from the pixels beside the vector.
@@ -55,22 +64,17 @@ def embed_shards(spark: SparkSession, config: Config, *, with_model: bool = True
         config: All of `input` and `embed` counts.
         with_model: False takes the hashes alone: no column `embedding`, no scores, and no model is loaded.
     """
-    result = replace(_Result.of(config, with_model=with_model), fields=config.input.json_fields)
-
-    def work(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
-        records = (record for shard in shards for record in iter_images(shard, config.input))
-        return result.batches(_embed(records, config, with_model=with_model))
-
-    columns = f"{schemas.SAMPLE}, {result.schema}{field_columns(result.fields)}"
+    made = MadeRows.of(config, with_model=with_model, fields=config.input.json_fields)
     profile = gpu_profile(spark, config) if with_model else None
-    return result.marked(map_shards(spark, list_shards(config.input), work, columns, profile))
+    return made.marked(map_records(spark, config.input, made.work(config), made.columns, profile))
 
 
 def embed_images(df: DataFrame, config: Config, *, with_model: bool = True) -> DataFrame:
     """`df` with the embedding of its image column beside it.
 
-    Takes what `read_images` gives or any DataFrame with a binary column of encoded images (`image`, else
-    `input.image_column`). A row that has `rejected_because` set keeps its reason. The image column itself is left out.
+    Takes what `read_images` gives or any DataFrame with encoded images in a column `image`, else in
+    `input.image_column`: binary, or a struct with `bytes`. A row that has `rejected_because` set keeps its reason. The
+    image column itself is left out.
 
     Args:
         df: The images.
@@ -78,51 +82,81 @@ def embed_images(df: DataFrame, config: Config, *, with_model: bool = True) -> D
         with_model: As for `embed_shards`.
 
     Raises:
-        SchemaError: there is no binary image column.
+        SchemaError: there is no such column.
     """
     from pyspark.sql import functions as F
 
-    image = "image" if "image" in df.columns else config.input.image_column
-    schemas.require(df, {image: "binary"}, stage="embed")
-    result = _Result.of(config, with_model=with_model)
+    # What read_images gives has another name there than the table it is of.
+    image = find_image_column(df.schema, "image" if "image" in df.columns else config.input.image_column)
+    result = MadeRows.of(config, with_model=with_model)
     given = {
         name: F.col(name) if name in df.columns else F.lit(None).cast("string")
         for name in ("rejected_because", "error")
     }
-    made = _embed_udf(config, result)(F.col(image), given["rejected_because"], given["error"])
-    kept = [quoted(name) for name in df.columns if name not in (image, *result.names)]
-    embedded = df.select(*kept, made.alias("_embedded")).select(
-        *kept, *(F.col(f"_embedded.{name}") for name in result.names)
-    )
+    made = _embed_udf(config, result)(image.column, given["rejected_because"], given["error"])
+    others = (name for name in df.columns if name != image.name)
+    kept = [*map(quoted, without_clashes(others, result.names, silent=("rejected_because", "error")))]
+    new = free_name("_embedded", df.columns)
+    embedded = df.select(*kept, made.alias(new)).select(*kept, *(F.col(f"{new}.{name}") for name in result.names))
     return result.marked(embedded)
 
 
 @dataclass(frozen=True)
-class _Result:
-    """The columns that are made from an image, and rows of them as Arrow batches."""
+class MadeRows:
+    """The columns that are made from an image, and rows of them as Arrow batches.
 
-    vectors: VectorColumn | None  # None: no model, no column
-    scores: tuple[str, ...]  # names of the pixel scorers
+    Attributes:
+        vectors: How vectors are stored; None: no model, no column.
+        scores: The names of the pixel scorers.
+        schema: The columns that the image gives, as Spark's schema.
+        fields: The columns that the sample's json gives.
+    """
+
+    vectors: VectorColumn | None
+    scores: tuple[str, ...]
     schema: str
-    fields: Mapping[str, JsonType] = field(default_factory=dict)  # of the samples' json
+    fields: Mapping[str, JsonType] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Config, *, with_model: bool) -> _Result:
+    def of(cls, config: Config, *, with_model: bool, fields: Mapping[str, JsonType] | None = None) -> MadeRows:
+        """What the settings ask for, beside these columns of json."""
         if not with_model:
-            return cls(None, (), schemas.HASHED)
+            return cls(None, (), schemas.HASHED, fields or {})
         vectors = VectorColumn(config.table.embedding_type)
         scores = tuple(map(pixel_scorer_name, config.embed.pixel_scorers))
         columns = [schemas.EMBEDDED.format(embedding=vectors.spark_type), *(f"{name}_score double" for name in scores)]
-        return cls(vectors, scores, ", ".join(columns))
+        return cls(vectors, scores, ", ".join(columns), fields or {})
 
     @property
     def names(self) -> list[str]:
+        """The columns that the image gives."""
         return [part.split()[0] for part in self.schema.split(", ")]
 
+    @property
+    def columns(self) -> str:
+        """The columns of a batch, as Spark's schema."""
+        return f"{schemas.SAMPLE}, {self.schema}{field_columns(self.fields)}"
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The columns of a batch."""
+        return self._batch([]).schema
+
     def marked(self, df: DataFrame) -> DataFrame:
+        """A DataFrame of these rows, whose column of vectors says how they are stored."""
         return df if self.vectors is None else mark_vectors(df, "embedding", self.vectors)
 
+    def work(self, config: Config) -> EmbedWork:
+        """What a task does with the records of its images; it may tell of those that are done."""
+        with_model = self.vectors is not None
+
+        def embed(records: Iterator[ImageRecord], tell: Tell = lambda _: None) -> Iterator[pa.RecordBatch]:
+            return self.batches(_telling(_embed(records, config, with_model=with_model), tell))
+
+        return embed
+
     def batches(self, model_batches: Iterator[list[EmbeddedImage]]) -> Iterator[pa.RecordBatch]:
+        """The rows, once there are enough of them for a batch."""
         rows: list[EmbeddedImage] = []
         for batch in model_batches:
             rows += batch
@@ -146,7 +180,13 @@ class _Result:
         return pa.RecordBatch.from_pydict({name: columns[name] for name in order})
 
 
-def _embed_udf(config: Config, result: _Result):  # type: ignore[no-untyped-def]  # noqa: ANN202  # pyspark has no name for it
+def _telling(batches: Iterator[list[EmbeddedImage]], tell: Tell) -> Iterator[list[EmbeddedImage]]:
+    for batch in batches:
+        tell(batch)
+        yield batch
+
+
+def _embed_udf(config: Config, result: MadeRows):  # type: ignore[no-untyped-def]  # noqa: ANN202  # pyspark has no name for it
     from pyspark.sql.pandas.functions import pandas_udf
 
     with_model = result.vectors is not None

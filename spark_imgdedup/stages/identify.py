@@ -50,7 +50,7 @@ def identify_duplicates(similarities: DataFrame, config: Config) -> DataFrame:
     columns = {config.id_column: None, "max_id": None, "cosine_sim_score": "double", "cluster_id": "int"}
     schemas.require(similarities, {**columns, **dict.fromkeys(config.kept_columns)}, stage="identify")
     # The best-ranked row names itself and scores 0: it is never a duplicate, not even for eps just below 1.
-    repeats_another = F.col(config.id_column) != F.col("max_id")
+    repeats_another = F.col(quoted(config.id_column)) != F.col("max_id")
     score = F.col("cosine_sim_score")
     reaches = (score >= similarity_threshold(eps)) & ~F.isnan(score)  # Spark ranks NaN above all numbers
     return _as_duplicates(similarities.where(repeats_another & reaches), "embedding", config)
@@ -74,10 +74,10 @@ def identify_by_hash(images: DataFrame, near: DataFrame, config: Config) -> Data
     ranked = add_random_rank(images, config) if is_clustered else images
     matches = match_hashes(ranked, near, order=order)
     score = F.round(1 - F.col("hamming") / config.detect.phash_bits, 6).alias("cosine_sim_score")
-    found = matches.select(config.id_column, "max_id", score)
+    found = matches.select(quoted(config.id_column), "max_id", score)
     known = [name for name in ("cluster_id", *config.kept_columns) if name in images.columns]
     if known:
-        found = found.join(images.select(config.id_column, *map(quoted, known)), config.id_column)
+        found = found.join(images.select(quoted(config.id_column), *map(quoted, known)), config.id_column)
     return _as_duplicates(found if is_clustered else found.withColumn("cluster_id", _no_cluster()), "phash", config)
 
 
@@ -85,7 +85,7 @@ def unite(*found: DataFrame, id_column: str) -> DataFrame:
     """The rows of several tables of duplicates, each id once: an earlier table goes first."""
 
     def add(one: DataFrame, other: DataFrame) -> DataFrame:
-        return one.unionByName(other.join(one.select(id_column), id_column, "left_anti"))
+        return one.unionByName(other.join(one.select(quoted(id_column)), id_column, "left_anti"))
 
     return reduce(add, found)
 
@@ -97,7 +97,7 @@ def _as_duplicates(found: DataFrame, found_by: str, config: Config) -> DataFrame
         F.col(quoted(name)) if name in found.columns else F.lit(0).cast("bigint").alias(name)  # dup_count of a copy
         for name in config.kept_columns
     )
-    ours = (config.id_column, "max_id", "cosine_sim_score", "cluster_id")
+    ours = (quoted(config.id_column), "max_id", "cosine_sim_score", "cluster_id")
     return found.select(*ours, F.lit(found_by).alias("found_by"), *kept)
 
 

@@ -10,11 +10,14 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.values import JsonType
-from spark_imgdedup.files.shards import Shard, list_shards
+from spark_imgdedup.files.loose import ImageFile
+from spark_imgdedup.files.tars.shards import Shard, list_shards
 from spark_imgdedup.models.stream import ImageRecord
 from spark_imgdedup.stages.columns import id_as_text, quoted
-from spark_imgdedup.stages.read import group_by_bytes, iter_images, map_shards, read_images, sample_columns
-from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.loose import map_loose_images, name_loose_images
+from spark_imgdedup.stages.read import group_by_bytes, iter_images, map_shards
+from spark_imgdedup.stages.user_input.image_tables import sample_columns
+from spark_imgdedup.stages.user_input.user_tables import open_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -35,7 +38,11 @@ def index_images(spark: SparkSession, config: Config, *, version: int | None = N
         SchemaError: the table lacks a column that a setting names, or it holds no ids.
     """
     if config.input.format == "images":
-        return read_images(spark, config).select(*schemas.column_names(INDEX))
+
+        def name(files: Iterator[ImageFile]) -> Iterator[pa.RecordBatch]:
+            return _batches(name_loose_images(files, config.input), INDEX)
+
+        return map_loose_images(spark, config.input, name, INDEX)
     if config.input.format == "table":  # which need not have images: video clips are removed from tables too
         table = open_table(spark, config.input.paths, config.input.storage_options, version=version)
         return _index_table(table, config)
@@ -45,21 +52,28 @@ def index_images(spark: SparkSession, config: Config, *, version: int | None = N
     columns = INDEX if field is None else f"{INDEX}, match_id string"
 
     def read(shards: Iterator[Shard]) -> Iterator[pa.RecordBatch]:
-        records = (record for shard in shards for record in iter_images(shard, settings, with_data=False))
-        for rows in group_by_bytes(records, lambda _: ROW_BYTES):
-            yield _to_batch(rows, schemas.column_names(columns))
+        return _batches((each for shard in shards for each in iter_images(shard, settings, with_data=False)), columns)
 
     return map_shards(spark, list_shards(config.input), read, columns)
 
 
 def index_embeddings(embeddings: DataFrame, config: Config) -> DataFrame:
-    """The index of the dataset that these embeddings are of; match_id only where they hold it, as text of a json."""
+    """The index of the dataset that these embeddings are of, with the digests of its images where they hold them.
+
+    match_id is there only where they hold it, as text of a json.
+    """
     from pyspark.sql import functions as F
 
-    names, field = schemas.column_names(INDEX), config.remove.match_field
+    names, field = [*schemas.column_names(INDEX)], config.remove.match_field
+    names += ["sha256"] if "sha256" in embeddings.columns else []
     if field is None or config.input.format == "table" or config.input.json_fields.get(field) != "string":
         return embeddings.select(*names)
     return embeddings.select(*names, F.col(quoted(field)).alias("match_id"))
+
+
+def _batches(records: Iterator[ImageRecord], columns: str) -> Iterator[pa.RecordBatch]:
+    for rows in group_by_bytes(records, lambda _: ROW_BYTES):
+        yield _to_batch(rows, schemas.column_names(columns))
 
 
 def _to_batch(rows: list[ImageRecord], names: tuple[str, ...]) -> pa.RecordBatch:

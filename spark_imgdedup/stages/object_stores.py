@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger("spark_imgdedup")
+
+_WILD = re.compile(r"([\\*?\[\]{}])")
 
 
 def jvm_path(spark: SparkSession, url: str, options: Mapping[str, Any] | None = None) -> str:
@@ -32,6 +35,11 @@ def jvm_path(spark: SparkSession, url: str, options: Mapping[str, Any] | None = 
     elif options and "://" in path:
         _say_unknown(path.partition("://")[0], tuple(sorted(options)))
     return path
+
+
+def read_path(spark: SparkSession, url: str, options: Mapping[str, Any] | None = None) -> str:
+    """`jvm_path` for a reader of Spark, which takes wildcards: a place that is there is itself, whatever its name."""
+    return _WILD.sub(r"\\\1", jvm_path(spark, url, options))
 
 
 def _give(spark: SparkSession, settings: Mapping[str, str], bucket: str) -> None:

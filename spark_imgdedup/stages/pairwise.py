@@ -1,7 +1,7 @@
 """clusters -> similarities: how much does each image resemble a better-ranked one of its cluster?
 
 The plain engine, for a DataFrame in a notebook: one Spark group per cluster. A run compares tiles of blocks instead
-(`stages.search`), across clusters too; where it compares home clusters, the rows are these.
+(`stages.searching.search`), across clusters too; where it compares home clusters, the rows are these.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from spark_imgdedup.kernels.pairwise import max_similarity_to_earlier
 from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages.columns import quoted
-from spark_imgdedup.stages.groups import map_groups
+from spark_imgdedup.stages.grouping.groups import map_groups
 from spark_imgdedup.stages.kept_columns import in_utc, kept_fields, plain_names, rank_keys, with_fields
 from spark_imgdedup.stages.partitions import shuffle_partitions
-from spark_imgdedup.stages.vector_column import VectorColumn, vector_column
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, vector_column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -53,7 +53,7 @@ def score_pairs(clusters: DataFrame, config: Config) -> DataFrame:
 
     kept = (F.col(quoted(name)).alias(plain) for name, plain in plain_names(config.kept_columns).items())
     rows = clusters.where(F.col("cluster_id").isNotNull()).select(*needed, *kept)
-    columns = schemas.SIMILARITIES.format(id=f"`{config.id_column}` {id_type}", id_type=id_type)
+    columns = schemas.SIMILARITIES.format(id=f"{quoted(config.id_column)} {id_type}", id_type=id_type)
     schema = with_fields(clusters, columns, others)
     # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
     return map_groups(rows, "cluster_id", score_cluster, schema, shuffle_partitions(clusters))

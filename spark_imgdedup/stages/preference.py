@@ -58,7 +58,7 @@ def add_random_rank(df: DataFrame, config: Config, *, of: str | None = None) -> 
         hashes = hash_ids(ids.tolist(), seed)
         return pd.Series((hashes ^ np.uint64(2**63)).view(np.int64))  # signed numbers in the order of the unsigned
 
-    return df.withColumn(RANDOM, pandas_udf(rank, "bigint")(of or config.id_column))  # type: ignore[call-overload]
+    return df.withColumn(RANDOM, pandas_udf(rank, "bigint")(quoted(of or config.id_column)))  # type: ignore[call-overload]
 
 
 def rank_struct(df: DataFrame, order: Order) -> Column:

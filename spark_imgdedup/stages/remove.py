@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
-from spark_imgdedup.files import storage
-from spark_imgdedup.files.copy_plan import CopyTask
-from spark_imgdedup.files.shard_writer import WrittenTar, copy_kept, pack_files
-from spark_imgdedup.files.shards import (
+from spark_imgdedup.errors import ShardError
+from spark_imgdedup.files.copying.copy_plan import CopyTask
+from spark_imgdedup.files.copying.finished import Finished, tar_marks
+from spark_imgdedup.files.copying.kept_members import Source
+from spark_imgdedup.files.copying.removal_check import Gone, RemovalCheck
+from spark_imgdedup.files.copying.resume import resume_kept
+from spark_imgdedup.files.copying.tar_writer import WrittenTar
+from spark_imgdedup.files.tars.gather import open_tar
+from spark_imgdedup.files.tars.shards import (
     Member,
+    Sample,
     Shard,
-    input_root,
     iter_samples,
     sample_id,
     split_name,
 )
-from spark_imgdedup.files.tar_stream import DamagedTarError, TarStream
-from spark_imgdedup.stages.columns import id_as_text
+from spark_imgdedup.files.tars.tar_stream import DamagedTarError
+from spark_imgdedup.stages.columns import free_name, id_as_text
 from spark_imgdedup.stages.read import group_by_bytes
-from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.tasks import EachAlone
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
 DEFAULT_SAMPLES_PER_TAR = 1000
+ROWS_PER_BATCH = 10_000
+_KEPT_TYPES = {
+    **dict.fromkeys(("image_id", "shard", "key", "tar"), pa.string()),
+    "bytes": pa.int64(),
+    "temporary": pa.string(),
+    **dict.fromkeys(("n_samples", "n_cut"), pa.int64()),
+    "damage": pa.list_(pa.string()),
+}
 
 
 def remove_images(
@@ -50,25 +62,9 @@ def remove_images(
     """
     from pyspark.sql import functions as F
 
-    schemas.require(images, {image_id: None}, stage="remove")
-    unwanted = select_ids(ids, id_field or image_id).withColumnRenamed("image_id", "_unwanted")
-    return images.join(unwanted, id_as_text(images, image_id, "image_id") == F.col("_unwanted"), how="left_anti")
-
-
-def read_ids(
-    spark: SparkSession, paths: Sequence[str], id_field: str, options: Mapping[str, Any] | None = None
-) -> DataFrame:
-    """The ids of one or more Parquet or Delta tables as text, in a column `image_id`: a row for each of their rows.
-
-    Each table is opened by itself, so that one may have numbers and another text.
-
-    Raises:
-        ConfigError: there is no table at a path.
-        SchemaError: a table has no column `id_field`, or it holds neither text nor whole numbers.
-    """
-    tables = (open_table(spark, (path,), options) for path in paths)
-    columns = (table.select(id_as_text(table, id_field, "remove.id_field").alias("image_id")) for table in tables)
-    return reduce(lambda one, other: one.unionByName(other), columns)
+    name = free_name("_unwanted", images.columns)
+    unwanted = select_ids(ids, id_field or image_id).withColumnRenamed("image_id", name)
+    return images.join(unwanted, id_as_text(images, image_id, "image_id") == F.col(name), how="left_anti")
 
 
 def select_ids(ids: DataFrame, id_field: str) -> DataFrame:
@@ -87,10 +83,11 @@ def match_column(samples: DataFrame) -> str:
 
 
 def mark_removals(samples: DataFrame, ids: DataFrame, config: Config) -> DataFrame:
-    """The rows of `samples` that leave the dataset, with the reason: image_id, shard, key, reason.
+    """The rows of `samples` that leave the dataset, with the reason: image_id, shard, key, reason, sha256.
 
     Args:
-        samples: image_id, shard, key, rejected_because of each sample, and match_id if that is what `ids` are.
+        samples: image_id, shard, key, rejected_because of each sample, match_id if that is what `ids` are, and sha256
+            if it is known.
         ids: Distinct ids to remove, from `select_ids`.
         config: `remove.drop` and `remove.unreadable` decide which reasons count.
     """
@@ -106,75 +103,118 @@ def mark_removals(samples: DataFrame, ids: DataFrame, config: Config) -> DataFra
     if "rejected" in config.remove.drop:
         reasons.append(F.when(is_filtered, rejected))
     if "duplicates" in config.remove.drop:
-        reasons.append(F.when(F.col("_listed").isNotNull(), F.lit("duplicate")))
+        reasons.append(F.when(F.col("_listed").isNotNull(), F.lit("listed" if config.remove.paths else "duplicate")))
     unwanted = ids.select(F.col("image_id").alias("_listed"))
     listed = samples.join(unwanted, F.col(match_column(samples)) == F.col("_listed"), "left")
     why = F.coalesce(*reasons) if reasons else F.lit(None).cast("string")
-    return listed.select("image_id", "shard", "key", why.alias("reason")).where(F.col("reason").isNotNull())
+    sha256 = F.col("sha256") if "sha256" in samples.columns else F.lit(None).cast("string")
+    found = listed.select("image_id", "shard", "key", why.alias("reason"), sha256.alias("sha256"))
+    return found.where(F.col("reason").isNotNull())
 
 
 def copy_tars(removed: DataFrame, tasks: list[CopyTask], config: Config, folder: str) -> DataFrame:
-    """Write the tars of `plan_copies`, one task each, below `folder`; a row per tar, see schemas.KEPT."""
-    read, write = config.input.storage_options, config.output.storage_options
+    """Write the tars of `plan_copies` below `folder`, one task each; rows of schemas.KEPT: of samples, and of tars.
+
+    Those that an earlier run has finished there are taken as they are, see `files.copying.finished`.
+    """
+    read, finished = source_of(config), Finished(folder, config.output.storage_options)
+    alone = EachAlone(tasks)
 
     def copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number, gone in _keys_by_task(batches):
-            yield _kept_batch(list(copy_kept(tasks[number], gone, folder, read=read, write=write)))
+            for tar in resume_kept(alone[number], gone, finished, read=read):
+                yield from kept_batches(tar)
 
     return _place_keys(removed, [task.shards for task in tasks]).mapInArrow(copy, schemas.KEPT)
 
 
+def marks_of_tars(removed: DataFrame, tasks: list[CopyTask], config: Config) -> DataFrame:
+    """The marks of the tars that `copy_tars` would write: schemas.MARKS."""
+    read, alone = source_of(config), EachAlone(tasks)
+
+    def mark(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, gone in _keys_by_task(batches):
+            yield marks_batch(tar_marks(alone[number], gone, read))
+
+    return _place_keys(removed, [task.shards for task in tasks]).mapInArrow(mark, schemas.MARKS)
+
+
+def source_of(config: Config) -> Source:
+    """How the tars of the input are read."""
+    given = config.input
+    return Source(given.storage_options, given.image_member, given.id_field)
+
+
 def read_kept(removed: DataFrame, shards: list[Shard], config: Config) -> DataFrame:
     """The samples of the tars that stay, as rows: image_id, shard, key, members (extension to bytes)."""
+    alone = EachAlone(shards)
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number, gone in _keys_by_task(batches):
-            shard = shards[number]
+            shard = alone[number]
             yield from _member_batches(shard, gone[shard.name], config)
 
     return _place_keys(removed, [(shard,) for shard in shards]).mapInArrow(read, schemas.MEMBERS)
 
 
 def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> DataFrame:
-    """(task, its shards with the keys to leave out), a row and a partition each. Only keys travel, never images."""
+    """(task, its shards with the keys to leave out and their digests), a row and a partition each; no image travels."""
     from pyspark.sql import functions as F
 
     reads = [(number, shard.name) for number, shards in enumerate(shards_by_task) for shard in shards]
-    keys = removed.groupBy("shard").agg(F.collect_list("key").alias("keys"))
+    keys = removed.groupBy("shard").agg(F.collect_list(F.struct("key", "sha256")).alias("keys"))
     work = removed.sparkSession.createDataFrame(reads, "task int, shard string").join(keys, "shard", "left")
     by_task = work.groupBy("task").agg(F.collect_list(F.struct("shard", "keys")).alias("reads"))
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
     return by_task.repartitionByRange(len(shards_by_task), "task")
 
 
-def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, frozenset[str]]]]:
+def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, Gone]]]:
     for batch in batches:
         for number, reads in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield number, {each["shard"]: frozenset(each["keys"] or ()) for each in reads}
+            yield (
+                number,
+                {each["shard"]: {key["key"]: key["sha256"] for key in each["keys"] or ()} for each in reads},
+            )
 
 
-def _member_batches(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[pa.RecordBatch]:
+def _member_batches(shard: Shard, gone: Gone, config: Config) -> Iterator[pa.RecordBatch]:
     samples = _whole_samples(shard, gone, config)
     rows = ((image_id, shard.name, key, members) for image_id, key, members in samples)
-    return map(_members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
+    return map(members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
 
 
-def _whole_samples(shard: Shard, gone: frozenset[str], config: Config) -> Iterator[tuple[str, str, dict[str, bytes]]]:
+def _whole_samples(shard: Shard, gone: Gone, config: Config) -> Iterator[tuple[str, str, dict[str, bytes]]]:
     def stays(member: Member) -> bool:
         split = split_name(member.info.name)
-        return split is not None and split[0] not in gone
+        is_checked = split is not None and gone.get(split[0]) is not None and member.is_image
+        return split is not None and (split[0] not in gone or is_checked)
 
-    with storage.open_read(shard.url, config.input.storage_options) as stream:
+    check = RemovalCheck(shard.url, gone, config.input.image_member)
+    with open_tar(shard, config.input.storage_options) as tar:
         try:
-            for sample in iter_samples(TarStream(stream), stays):
-                members = sample.data_by_suffix()
-                if sample.key not in gone and members:
+            for sample in iter_samples(tar, stays):
+                if sample.key in gone:
+                    check.look(sample)
+                elif members := sample.data_by_suffix():
+                    _require_whole(shard, sample)
                     yield sample_id(shard.name, sample, config.input.id_field)[0], sample.key, members
         except DamagedTarError:
-            return  # named by the embed step; `remove` checks that no more than the cut sample is missing
+            pass  # named by the embed step; `remove` checks that no more than the cut sample is missing
+    check.end()
 
 
-def _members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.RecordBatch:
+def _require_whole(shard: Shard, sample: Sample) -> None:
+    for member in sample.members:
+        if (excess := member.excess(None)) is not None:
+            raise ShardError(
+                f"{shard.url}: '{member.info.name}' cannot be a cell of a table: {excess}. Remove the sample, or write "
+                "tars (output.format=webdataset), into which it is copied as it is."
+            )
+
+
+def members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.RecordBatch:
+    """Rows of schemas.MEMBERS."""
     image_ids, shards, keys, members = zip(*rows, strict=True)
     return pa.RecordBatch.from_pydict(
         {
@@ -186,72 +226,36 @@ def _members_batch(rows: list[tuple[str, str, str, dict[str, bytes]]]) -> pa.Rec
     )
 
 
-def read_kept_files(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:
-    """Loose image files as rows, like those of `read_kept`. Only names travel: a task opens the files it writes."""
-    n_parts = max(1, -(-n_kept // DEFAULT_SAMPLES_PER_TAR))
-    root, options = input_root(config.input), config.input.storage_options
+def marks_batch(marks: list[str]) -> pa.RecordBatch:
+    """Rows of schemas.MARKS."""
+    return pa.RecordBatch.from_pydict({"mark": pa.array(marks, pa.string())})
 
-    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        names = (
-            row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+def kept_batches(tar: WrittenTar) -> Iterator[pa.RecordBatch]:
+    """Rows of schemas.KEPT: the samples of a tar, and the tar itself."""
+    name = f"{tar.name}.tar"
+    for start in range(0, len(tar.samples), ROWS_PER_BATCH):
+        some = tar.samples[start : start + ROWS_PER_BATCH]
+        yield kept_batch(
+            image_id=[each.image_id for each in some],
+            shard=[each.shard for each in some],
+            key=[each.key for each in some],
+            tar=[name] * len(some),
+            bytes=[each.n_bytes for each in some],
         )
-        rows = ((*name, _file_as_member(storage.join(root, name[0]), options)) for name in names)
-        return map(_members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
-
-    placed = kept.select("image_id", "shard", "key").repartitionByRange(n_parts, "image_id")
-    return placed.mapInArrow(read, schemas.MEMBERS)
-
-
-def _file_as_member(url: str, options: storage.Options) -> dict[str, bytes]:
-    with storage.open_read(url, options) as file:
-        return {url.rpartition(".")[2].lower(): file.read()}
-
-
-def pack_images(kept: DataFrame, config: Config, folder: str, n_kept: int) -> DataFrame:
-    """Loose image files as tars of `output.repack` (default 1,000) samples, in the order of their ids.
-
-    A key is the path without its extension, or, where that is another image's too or holds a dot, the whole path with
-    its dots escaped: WebDataset ends a key at the first dot, and would make one sample of a.1.jpg and a.2.jpg.
-    """
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    per_tar = config.output.repack or DEFAULT_SAMPLES_PER_TAR
-    root = input_root(config.input)
-    # One task orders all names: that is meant, and the constant says so. Connect warns of a window without partitions.
-    place = F.row_number().over(Window.partitionBy(F.lit(0)).orderBy("image_id")) - 1
-    stem = F.regexp_replace("image_id", r"\.[^./]*$", "")
-    numbered = kept.select(
-        F.floor(place / per_tar).cast("int").alias("part"),
-        "image_id",
-        (F.count(F.lit(1)).over(Window.partitionBy(stem)) > 1).alias("is_twin"),
+    yield kept_batch(
+        tar=[name],
+        bytes=[tar.n_bytes],
+        temporary=[tar.temporary],
+        n_samples=[tar.n_samples],
+        n_cut=[tar.n_cut],
+        damage=[tar.damage],
     )
-    n_parts = max(1, -(-n_kept // per_tar))
-    placed = numbered.repartitionByRange(n_parts, "part").sortWithinPartitions("part", "image_id")
-    read, write = config.input.storage_options, config.output.storage_options
-
-    def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        parts: dict[int, list[tuple[str, str]]] = {}
-        for batch in batches:
-            for part, name, is_twin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                parts.setdefault(part, []).append((_tar_name(name, is_twin=is_twin), storage.join(root, name)))
-        for part, files in sorted(parts.items()):
-            yield _kept_batch([pack_files(f"{part:06d}", files, folder, read=read, write=write)])
-
-    return placed.mapInArrow(pack, schemas.KEPT)
 
 
-def _tar_name(name: str, *, is_twin: bool) -> str:
-    folder, slash, base = name.replace("%", "%25").rpartition("/")
-    if is_twin or base.count(".") != 1:
-        base = f"{base.replace('.', '%2E')}.{base.rpartition('.')[2]}"
-    return folder + slash + base
-
-
-def _kept_batch(tars: list[WrittenTar]) -> pa.RecordBatch:
-    names = ("name", "temporary", "n_samples", "n_cut", "n_bytes", "damage")
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.list_(pa.string()))
-    columns = {
-        name: pa.array([getattr(tar, name) for tar in tars], kind) for name, kind in zip(names, kinds, strict=True)
-    }
-    return pa.RecordBatch.from_pydict(columns)
+def kept_batch(**columns: list[Any]) -> pa.RecordBatch:
+    """Rows of schemas.KEPT; columns that are not given are null."""
+    n_rows = len(next(iter(columns.values())))
+    return pa.RecordBatch.from_pydict(
+        {name: pa.array(columns.get(name, [None] * n_rows), kind) for name, kind in _KEPT_TYPES.items()}
+    )

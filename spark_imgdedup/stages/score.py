@@ -21,7 +21,7 @@ from spark_imgdedup.models.heads import Head
 from spark_imgdedup.models.plugins import import_class
 from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer, pixel_scorer_name
 from spark_imgdedup.stages.heads import open_head
-from spark_imgdedup.stages.vector_column import VectorColumn, vector_column, vector_lengths, without_vector_type
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 Reasons = npt.NDArray[np.object_]  # None: nothing speaks against the row
 Scores = npt.NDArray[np.float64]
 
-# Looked at before the work starts, to tell a head of the wrong width. A few odd rows among them are rejected later.
-ROWS_LOOKED_AT = 64
 REJECTED = "rejected_because"
 
 
@@ -119,20 +117,23 @@ def check_filters(config: Config) -> None:
             raise ModelError(each.scorer.misfit(dim or 0))
 
 
-def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: str = "embedding") -> DataFrame:
+def score_images(
+    df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: str = "embedding", one_length: bool = False
+) -> DataFrame:
     """`df` with a score column (double) for each filter, and `rejected_because` set where a filter rejects.
 
     Every row stays, in its order. A row that is rejected already keeps its reason and has null scores; all others get
     every score, and the reason of the first filter that rejects them. A vector that cannot be scored (null, zero, NaN,
     or of another length) is a reason of its own, by the names that `assign_clusters` uses.
 
-    Heads travel to the workers with the task: those need neither the weight file nor torch. Runs one small Spark job
-    that reads the length of a few embeddings, so give it a stored table.
+    Heads travel to the workers with the task: those need neither the weight file nor torch. Runs a Spark job that reads
+    the lengths of the embeddings, since the most common one is the right one; so give it a stored table.
 
     Args:
         df: A table with embeddings; one without `rejected_because` gets the column.
         filters: What to score and reject by; see `filters_of` for those of the settings.
         embedding: Name of the embedding column.
+        one_length: Whether all embeddings are known to have one length, as those of one encoder: one is looked at then.
 
     Raises:
         ConfigError: two filters have one name.
@@ -152,7 +153,7 @@ def score_images(df: DataFrame, filters: Sequence[ScoreFilter], *, embedding: st
     column, width = None, 0
     if any(f.scorer is not None for f in filters):
         column = vector_column(df, embedding, stage="score")
-        width = _common_width(df, embedding, column)
+        width = _common_width(df, embedding, column, one_length=one_length)
         _require_fitting(filters, column, width)
     worker, names = _Worker(filters, embedding, column, width), df.columns
 
@@ -244,13 +245,19 @@ def _require_distinct(filters: tuple[ScoreFilter, ...]) -> None:
             import_class(each.scorer, "scorer")
 
 
-def _common_width(df: DataFrame, embedding: str, column: VectorColumn) -> int:
-    """The most common length of the first stored vectors, as `VectorColumn.width` counts; 0 where there are none."""
+def _common_width(df: DataFrame, embedding: str, column: VectorColumn, *, one_length: bool) -> int:
+    """The most common length of the stored vectors, as `VectorColumn.width` counts; 0 where there are none.
+
+    Of equally common ones the longer, as `measure` decides for clusters.
+    """
     from pyspark.sql import functions as F
 
     lengths = df.where(F.col(REJECTED).isNull()).select(column.lengths(embedding).alias("width"))
-    rows = lengths.where(F.col("width") > 0).limit(ROWS_LOOKED_AT).collect()
-    return Counter(int(row["width"]) for row in rows).most_common(1)[0][0] if rows else 0
+    lengths = lengths.where(F.col("width") > 0)
+    if not one_length:
+        lengths = lengths.groupBy("width").count().orderBy(F.desc("count"), F.desc("width"))
+    found = lengths.first()
+    return 0 if found is None else int(found["width"])
 
 
 def _require_fitting(filters: tuple[ScoreFilter, ...], column: VectorColumn, width: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import zipimport
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import pyarrow as pa
 
@@ -17,7 +18,26 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 Batches = Iterable[pa.RecordBatch]
+PackedWork = Callable[[Iterator[bytes]], Iterator[pa.RecordBatch]]
 NumberedWork = Callable[[Iterator[int]], Iterator[pa.RecordBatch]]
+Item = TypeVar("Item")
+
+
+class EachAlone(Generic[Item]):
+    """What tasks are about, one item each, of which a task unpacks its own alone.
+
+    All of them travel with the code of each task. As objects they are all made there: 20,000 tars took 58 ms of each of
+    20,000 tasks (measured), as bytes 2 ms.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._packed = [pickle.dumps(item) for item in items]
+
+    def __getitem__(self, number: int) -> Item:
+        return cast(Item, pickle.loads(self._packed[number]))  # noqa: S301  # what we have packed, as the code beside it
+
+    def __len__(self) -> int:
+        return len(self._packed)
 
 
 def map_tasks(
@@ -34,6 +54,28 @@ def map_tasks(
         return work(number for batch in batches for number in batch.column(0).to_pylist())
 
     return spark.range(0, n, 1, max(1, n)).mapInArrow(run, schema, **as_option(profile))
+
+
+def map_packages(
+    spark: SparkSession,
+    packages: Sequence[bytes],
+    work: PackedWork,
+    schema: StructType | str,
+    profile: ResourceProfile | None = None,
+) -> DataFrame:
+    """The rows of the batches that `work` makes of packages, each in a task of its own.
+
+    They travel as rows: in the closure, each task would get those of all tasks, and a Connect server refuses the whole.
+    """
+
+    def run(batches: Batches) -> Iterator[pa.RecordBatch]:
+        forget_zips()
+        return work(package for batch in batches for package in batch.column(1).to_pylist())
+
+    rows = [(number, bytearray(package)) for number, package in enumerate(packages)]
+    placed = spark.createDataFrame(rows, "task int, package binary")
+    # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
+    return placed.repartitionByRange(max(1, len(rows)), "task").mapInArrow(run, schema, **as_option(profile))
 
 
 def forget_zips() -> None:

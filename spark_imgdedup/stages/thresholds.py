@@ -15,6 +15,7 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.identify import similarity_threshold
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class EpsLevel:
     n_removed: int
     n_new: int  # of these, rows that the next smaller eps leaves
     pairs: tuple[Pair, ...] = ()  # sampled from the new ones, the highest score first
+    n_groups: int | None = None  # images that stay for others; None where the rule makes no groups
+    largest: int | None = None  # images of the largest group, with the one that stays
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _score(config: Config) -> Column:
     from pyspark.sql import functions as F
 
     score = F.col("cosine_sim_score")
-    return F.when((F.col(config.id_column) != F.col("max_id")) & ~F.isnan(score), score)
+    return F.when((F.col(quoted(config.id_column)) != F.col("max_id")) & ~F.isnan(score), score)
 
 
 def _count_reaching(similarities: DataFrame, lows: Sequence[float], config: Config) -> tuple[int, int, list[int]]:
@@ -213,7 +216,7 @@ def _sample_pairs(
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    score, id_ = F.col("cosine_sim_score"), F.col(config.id_column)
+    score, id_ = F.col("cosine_sim_score"), F.col(quoted(config.id_column))
     place = F.lit(None).cast("int")
     for number, low in reversed(list(enumerate(lows))):
         place = F.when(_score(config) >= low, number).otherwise(place)

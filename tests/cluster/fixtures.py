@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cluster.submitting import ROOT, bare_environment, script, start_cluster
+from tests.cluster.submitting import ROOT, bare_environment, start_cluster, stop_cluster
 
 __all__ = ["_cluster_folder", "cluster", "zipped"]
 
@@ -16,8 +16,7 @@ __all__ = ["_cluster_folder", "cluster", "zipped"]
 def _cluster_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     yield folder
-    stopped = script("local_cluster.sh", "stop", folder)
-    assert stopped.returncode == 0, stopped.stderr
+    stop_cluster(folder)
 
 
 @pytest.fixture

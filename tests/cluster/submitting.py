@@ -44,17 +44,28 @@ class Cluster:
     def pid(self, name):
         return int((self.folder / f"{name}.pid").read_text())
 
+    def last_words(self):
+        """The ends of what the executors of the newest application, the workers and the master have logged."""
+        application = max((self.folder / "work").iterdir(), key=lambda folder: folder.name)
+        logs = [*sorted(application.glob("*/std*")), *sorted((self.folder / "logs").iterdir())]
+        return "\n".join(f"== {log}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
+
     def files_of_executors(self, pattern):
         """What the executors of the newest application have in their working folders."""
         application = max((self.folder / "work").iterdir(), key=lambda folder: folder.name)
         return {path.name for path in application.glob(f"*/{pattern}")}
 
 
-def start_cluster(folder):
+def start_cluster(folder, **environment):
     """The cluster of the folder, with what of it does not run started again."""
-    started = script("local_cluster.sh", "start", folder)
+    started = script("local_cluster.sh", "start", folder, **environment)
     assert started.returncode == 0, started.stderr
     return Cluster(folder, started.stdout.strip())
+
+
+def stop_cluster(folder):
+    stopped = script("local_cluster.sh", "stop", folder)
+    assert stopped.returncode == 0, stopped.stderr
 
 
 @dataclass(frozen=True)
@@ -94,12 +105,12 @@ def submit_environment():
 
 
 def submit(cluster, arguments, **settings):
-    """Run the job to its end."""
-    return subprocess.run(
-        submit_command(cluster, arguments, **settings),
-        env=submit_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_SECONDS,
-    )
+    """Run the job to its end. Where there is none in time, what the driver, the executors and the master said."""
+    command = submit_command(cluster, arguments, **settings)
+    try:
+        return subprocess.run(
+            command, env=submit_environment(), capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        said = [(error.stdout or b"").decode()[-2000:], (error.stderr or b"").decode()[-4000:], cluster.last_words()]
+        raise AssertionError("\n".join(["the job did not end", *said])) from None

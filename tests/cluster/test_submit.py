@@ -67,7 +67,9 @@ def test_a_worker_that_is_killed_while_it_embeds_changes_nothing_in_the_result(
     with (tmp_path / "log").open("w") as log:
         job = subprocess.Popen(command, env=submit_environment(), stdout=log, stderr=subprocess.STDOUT)
         try:
+            wait_until(lambda: has_begun_to_embed(tmp_path / "events"), job)
             wait_until(lambda: has_python_worker(cluster.pid("worker-2")), job)
+            time.sleep(1)  # a worker that was there before, for what its tasks are told, takes the next one
             os.kill(cluster.pid("worker-2"), signal.SIGKILL)
             code = job.wait(LIMIT_SECONDS)
         finally:
@@ -78,7 +80,7 @@ def test_a_worker_that_is_killed_while_it_embeds_changes_nothing_in_the_result(
     assert code == 0, said[-3000:]
     lost = [event for event in events_of(tmp_path / "events") if is_lost_task(event)]
     assert lost, "no task was running on the worker when it was killed"
-    assert {event["Stage ID"] for event in lost} == {first_python_stage(tmp_path / "events")}
+    assert {event["Stage ID"] for event in lost} == {first_embedding_stage(tmp_path / "events")}
     assert_same_result(tmp_path, local)
 
 
@@ -90,8 +92,14 @@ def wait_until(condition, job):
         time.sleep(0.1)
 
 
+def has_begun_to_embed(folder):
+    """True once Spark has written of the job whose tasks embed, which it does as the job starts."""
+    lines = [line for log in folder.iterdir() for line in log.read_text().splitlines()]
+    return any("SparkListenerJobStart" in line and "MapInArrow" in line for line in lines)
+
+
 def has_python_worker(pid):
-    """True where a process below this one is a Python worker of Spark: embed is the first step to start any."""
+    """True where a process below this one is a Python worker of Spark."""
     # -ww: with 80 columns the name of the module is cut off behind a long path.
     listed = subprocess.run(["ps", "-e", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     processes = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
@@ -106,7 +114,7 @@ def is_lost_task(event):
     return event["Event"] == "SparkListenerTaskEnd" and event["Task End Reason"].get("Reason") == "ExecutorLostFailure"
 
 
-def first_python_stage(folder):
+def first_embedding_stage(folder):
     """The number of the stage whose tasks embed: the first to run Python in its tasks."""
     stages = [event["Stage Info"] for event in events_of(folder) if event["Event"] == "SparkListenerStageSubmitted"]
     return min(

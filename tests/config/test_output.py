@@ -24,7 +24,7 @@ PART = {"path": "out", "format": "delta", "mode": "replace_where", "replace_wher
         (TABLE, PART | {"format": "parquet"}, "replace_where needs a Delta table, and output.format is parquet"),
         (TABLE, PART | {"replace_where": ""}, "must not be empty"),
         (
-            {"path": "shards"},
+            {"path": "shards", "format": "webdataset"},
             {"mode": "delete"},
             "delete takes rows out of a Delta table, and input.format is webdataset",
         ),

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spark_imgdedup.config import Config, parse_config
-from spark_imgdedup.config.values import HIDDEN
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import HIDDEN, ConfigError
 from spark_imgdedup.runs.counting import to_yaml
 
 OURS, OTHERS = {"key": "k", "secret": "recognisable"}, {"anon": True}

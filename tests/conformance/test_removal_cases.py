@@ -57,7 +57,7 @@ def test_an_empty_folder_of_ids_is_an_error(spark, here):
     dataset("a")
     (here / "ids").mkdir()
 
-    with pytest.raises(ConfigError, match="ids: no files there"):
+    with pytest.raises(ConfigError, match="ids: no list of ids there, nothing"):
         kept_after(spark, ids_path="ids")
     assert not (here / "out").exists()
 

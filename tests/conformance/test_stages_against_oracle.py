@@ -18,7 +18,7 @@ from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.thresholds import survey_scores
-from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors
 from tests.arrow import computed, from_arrow, to_arrow
 from tests.conformance.test_kernels_against_oracle import ORACLES, metadata_of, ours
 

@@ -9,15 +9,18 @@ from spark_imgdedup.errors import ConfigError
 def test_options_of_a_read_are_settings_of_the_input():
     found = read_options(
         {"path": "data", "root": "/d", "image_member": "jpg", "id_field": "uid", "max_image_bytes": "7"}
-        | {"max_partitions": "12"}
+        | {"max_partitions": "12", "reorder": "true"}
     )
 
-    assert found.input.model_dump(include={"path", "root", "image_member", "id_field", "max_image_bytes"}) == {
+    assert found.input.model_dump(
+        include={"path", "root", "image_member", "id_field", "max_image_bytes", "reorder"}
+    ) == {
         "path": "data",
         "root": "/d",
         "image_member": "jpg",
         "id_field": "uid",
         "max_image_bytes": 7,
+        "reorder": True,
     }
     assert found.max_partitions == 12
 

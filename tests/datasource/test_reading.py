@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from spark_imgdedup import read_images, register
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.datasource.options import read_options
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import writing
 from tests.tars import jpeg, make_tar, tar_bytes
 
 pytest.importorskip("pyspark.sql.datasource", reason="data sources in Python are new in Spark 4")
@@ -131,7 +131,7 @@ def bytes_read(schema, **options):
     members = [
         (f"{n}.{suffix}", data) for n in range(3) for suffix, data in (("jpg", photo), ("json", b'{"uid": "u"}'))
     ]
-    storage.write_bytes("counted://read/s.tar", tar_bytes(members))
+    writing.write_bytes("counted://read/s.tar", tar_bytes(members))
     fields = StructType()
     for name, kind in schema.items():
         fields = fields.add(name, kind)
@@ -182,7 +182,7 @@ def test_batches_end_when_their_bytes_do(monkeypatch):
 
     from spark_imgdedup.datasource.reader import WebDatasetReader
 
-    storage.write_bytes("memory://batches/s.tar", tar_bytes([(f"{n}.jpg", bytes(2**20)) for n in range(5)]))
+    writing.write_bytes("memory://batches/s.tar", tar_bytes([(f"{n}.jpg", bytes(2**20)) for n in range(5)]))
     reader = WebDatasetReader(read_options({"path": "memory://batches"}), StructType().add("jpg", "binary"))
 
     assert [batch.num_rows for batch in reader.read(reader.partitions()[0])] == [2, 2, 1]
@@ -198,7 +198,7 @@ def shards_left(*filters, **options):
     from spark_imgdedup.datasource.reader import FilteringWebDatasetReader
 
     for name in ("a", "a/b", "c"):
-        storage.write_bytes(f"memory://filters/{name}.tar", tar_bytes([("0.jpg", b"1")]))
+        writing.write_bytes(f"memory://filters/{name}.tar", tar_bytes([("0.jpg", b"1")]))
     fields = StructType().add("image_id", "string").add("shard", "string")
     reader = FilteringWebDatasetReader(read_options({"path": "memory://filters", **options}), fields)
     assert list(reader.pushFilters(list(filters))) == list(filters)
@@ -264,7 +264,7 @@ def test_a_wrong_option_schema_or_path_fails_with_our_line_and_shows_no_secret(w
         "a member is binary or string": lambda: (
             webdataset().schema("n int").options(**secret).load(str(tmp_path)).collect()
         ),
-        "no .tar found in": lambda: webdataset().options(**secret).load(f"{tmp_path}/missing").collect(),
+        "there is nothing": lambda: webdataset().options(**secret).load(f"{tmp_path}/missing").collect(),
     }
 
     for message, act in wrong.items():

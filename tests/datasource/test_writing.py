@@ -12,7 +12,8 @@ from spark_imgdedup import register
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.datasource.options import write_options
 from spark_imgdedup.errors import ConfigError, ShardError
-from spark_imgdedup.files import publishing, storage
+from spark_imgdedup.files import storage
+from spark_imgdedup.files.owning import publishing
 from tests.tars import members_of, webdataset_samples
 
 pytest.importorskip("pyspark.sql.datasource", reason="data sources in Python are new in Spark 4")

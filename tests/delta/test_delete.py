@@ -120,6 +120,7 @@ def test_a_larger_eps_deletes_more_and_a_smaller_one_brings_nothing_back_without
     assert loads(tmp_path / "loads") == n_loads
 
 
+@pytest.mark.thorough
 def test_after_a_restore_the_rows_are_deleted_again_and_nothing_is_embedded_again(spark, photos, tmp_path):
     (tmp_path / "loads").mkdir()
     config = config_for(tmp_path, **DELETE, embed={"model_dir": str(tmp_path / "loads")})
@@ -162,6 +163,7 @@ def test_duplicates_of_an_older_version_are_not_deleted_by(spark, photos, tmp_pa
     assert len(ids(photos)) == 7
 
 
+@pytest.mark.thorough
 def test_duplicates_of_other_settings_are_not_deleted_by(spark, photos, tmp_path):
     run(config_for(tmp_path, **DELETE), spark, steps=["embed", "cluster", "pairwise", "identify"])
 
@@ -197,6 +199,7 @@ def test_with_deletion_vectors_rows_are_counted_and_not_files(spark, photos, tmp
     assert run(config, spark).kept == 3
 
 
+@pytest.mark.thorough
 def test_a_list_of_numbers_is_deleted_by_the_id_column_that_the_settings_name(spark, tmp_path):
     frame = spark.createDataFrame([(n, f"clip {n}") for n in (1, 2, 3)], "clip bigint, name string")
     frame.write.format("delta").save(str(tmp_path / "photos"))
@@ -238,6 +241,7 @@ def test_a_list_of_which_no_id_is_in_the_table_is_a_mistake(spark, photos, tmp_p
     assert version(photos) == 1
 
 
+@pytest.mark.thorough
 def test_an_unreadable_image_is_deleted_if_the_settings_say_so(spark, photos, tmp_path):
     spark.createDataFrame([("torn", b"no image", None)], "image_id string, image binary, note string").write.format(
         "delta"
@@ -271,6 +275,7 @@ def test_a_parquet_table_cannot_be_deleted_from(spark, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.thorough
 def test_vectors_of_ones_own_in_the_same_table_are_not_clustered_again(spark, tmp_path, caplog):
     frame = spark.createDataFrame(
         [(n, [float(n % 3), 1.0, float(n % 2)]) for n in range(9)], "id bigint, embedding array<float>"
@@ -287,6 +292,7 @@ def test_vectors_of_ones_own_in_the_same_table_are_not_clustered_again(spark, tm
     assert skipped(caplog) == ["cluster", "pairwise", "identify", "remove"]
 
 
+@pytest.mark.thorough
 def test_files_below_the_table_are_the_tables_alone(spark, photos, tmp_path):
     run(config_for(tmp_path, **DELETE), spark)
 

@@ -34,7 +34,7 @@ settings = {
 }
 spark = get_session(parse_config(settings))
 spark.sql("CREATE SCHEMA dedup")
-kept = [run(parse_config(settings | {"identify": {"eps": eps}})).kept for eps in (0.01, 0.02)]
+kept = [run(parse_config(settings | {"identify": {"eps": eps}})).summary.kept for eps in (0.01, 0.02)]
 versions = {
     name: spark.sql(f"DESCRIBE HISTORY dedup.{name}").count() for name in ("embeddings", "duplicates")
 }

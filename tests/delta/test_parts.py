@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from spark_imgdedup.errors import ConfigError, SchemaError, TableError
-from spark_imgdedup.files.publishing import MANIFEST
+from spark_imgdedup.files.owning.publishing import MANIFEST
 from spark_imgdedup.pipeline import run
 from tests.delta.photos import config_for, ids, version
 from tests.tars import jpeg, make_tar
@@ -120,6 +120,7 @@ def test_a_constraint_of_the_table_holds_for_what_is_written(spark, tmp_path):
     assert ids(tmp_path / "out") == []
 
 
+@pytest.mark.thorough
 def test_samples_of_tars_go_to_the_day_that_the_table_makes_of_their_shard(spark, tmp_path):
     for date, seeds in (("2026-11-25", [1, 2]), ("2026-11-26", [3, 3])):
         make_tar(tmp_path / "in" / date / "a.tar", [(f"{n}.jpg", jpeg(seed)) for n, seed in enumerate(seeds)])
@@ -145,6 +146,7 @@ def test_samples_of_tars_go_to_the_day_that_the_table_makes_of_their_shard(spark
     assert DeltaTable(str(tmp_path / "out")).metadata().partition_columns == ["date"]
 
 
+@pytest.mark.thorough
 def test_a_dataset_that_a_run_owns_and_a_folder_of_other_files_have_no_parts(spark, tmp_path):
     day(spark, tmp_path, "d1", [1, 2])
     whole = {"path": str(tmp_path / "out"), "format": "delta"}

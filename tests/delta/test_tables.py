@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from deltalake import DeltaTable
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.stages.embed import embed_shards
+from tests.tars import jpeg, make_tar
 
 SHARDS = Path(__file__).parents[2] / "examples" / "shards"
 NAMES = ("photos-00000.tar", "crawl/photos-00000.tar")
@@ -127,3 +131,22 @@ def test_the_number_of_a_cluster_has_statistics_by_which_files_are_passed_over(s
 
     assert before == 8
     assert read() <= 2 < DeltaTable(path).get_add_actions().num_rows
+
+
+@pytest.mark.thorough
+def test_embeddings_as_delta_are_written_from_parts_of_which_only_the_changed_are_made_again(spark, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for name, seeds in (("a", [1, 2]), ("b", [3, 4]), ("c", [5])):
+        make_tar(tmp_path / f"in/{name}.tar", [(f"{seed}.jpg", jpeg(seed)) for seed in seeds])
+    config = config_for(tmp_path, "delta", embed={"model": "tests.encoders:ColourEncoder"})
+    run(config, spark, steps=["embed"])
+    (tmp_path / "in/a.tar").unlink()
+    make_tar(tmp_path / "in/b.tar", [("3.jpg", jpeg(6))])
+    run(config, spark, steps=["embed"])
+
+    stored, made = Tables(spark, config).read("embeddings"), embed_shards(spark, config)
+    assert sorted(stored.collect()) == sorted(made.collect())
+    assert json.loads(stored.schema.json()) == json.loads(made.schema.json())
+    assert "embed: 1 of 2 parts are there from an earlier run" in caplog.text
+    assert DeltaTable(str(tmp_path / "delta/embeddings")).version() == 1
+    assert len([*(tmp_path / "delta/parts/embeddings").glob("part-*")]) == 2

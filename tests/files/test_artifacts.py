@@ -28,6 +28,15 @@ def test_an_array_without_its_manifest_was_not_finished(tmp_path):
         artifacts.find(url)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}"])
+def test_an_array_whose_manifest_is_damaged_is_one_line(tmp_path, text):
+    artifacts.save(str(tmp_path / "centroids"), np.ones(3))
+    (tmp_path / "centroids" / "manifest.json").write_text(text)
+
+    with pytest.raises(SchemaError, match="damaged"):
+        artifacts.find(str(tmp_path / "centroids"))
+
+
 def test_an_array_that_was_exchanged_behind_our_back_is_refused(tmp_path):
     url = str(tmp_path / "centroids")
     artifacts.save(url, np.full(3, 7.5))
@@ -36,6 +45,17 @@ def test_an_array_that_was_exchanged_behind_our_back_is_refused(tmp_path):
 
     with pytest.raises(SchemaError, match="does not match its manifest"):
         artifacts.load(stored)
+
+
+@pytest.mark.parametrize("left", [None, b"", b"\x93NUMPY"])
+def test_an_array_that_is_gone_or_cut_is_one_line_with_the_way_out(tmp_path, left):
+    saved = artifacts.save(str(tmp_path / "centroids"), np.full(3, 9.25))
+    (tmp_path / "centroids/array.npy").unlink()
+    if left is not None:
+        (tmp_path / "centroids/array.npy").write_bytes(left)
+
+    with pytest.raises(SchemaError, match=r"centroids: array\.npy does not match .* again, with --force"):
+        artifacts.load(saved)
 
 
 def test_a_relative_place_is_remembered_from_where_the_driver_stands(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -11,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files import block_reader, storage
 from spark_imgdedup.files import blocks as module
-from spark_imgdedup.files import storage
+from spark_imgdedup.files.block_index import load_index, save_index
+from spark_imgdedup.files.block_reader import BlockReader
 from spark_imgdedup.files.blocks import (
     BlockIndex,
-    BlockReader,
     Rows,
-    load_index,
     rows_per_file,
-    save_index,
     write_block,
 )
 
@@ -76,6 +77,20 @@ def test_parts_of_clusters_are_cut_from_one_order_of_their_rows(tmp_path_factory
     assert sorted(id_ for id_, _ in whole) == [
         id_ for id_, cluster in enumerate(cluster for part in parts for cluster in part) if cluster >= first
     ]
+
+
+def test_of_many_files_few_are_open_at_a_time(tmp_path, monkeypatch):
+    index = written(tmp_path, [[number % 2, 0] for number in range(12)], 2)
+    monkeypatch.setattr(block_reader, "MOST_OPEN", 3)
+    before = len(os.listdir("/proc/self/fd"))
+
+    with BlockReader(index, {}) as reader:
+        for _ in range(2):
+            parts = reader.read(index.slices(0, 1))
+            assert sum(len(thin) for thin, _ in parts) == 18
+            assert all((vectors == thin["id"].to_numpy()[:, None]).all() for thin, vectors in parts)
+            assert len(os.listdir("/proc/self/fd")) - before == 3
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_rows_without_a_cluster_are_kept_and_never_searched(tmp_path):
@@ -147,3 +162,15 @@ def test_other_storage_is_read_alike():
 def test_a_file_is_as_large_as_its_vectors_may_be():
     assert rows_per_file(512, "<f4") * 512 * 4 == module.FILE_BYTES
     assert rows_per_file(10**9, "<f4") == 1
+
+
+def test_an_index_that_is_cut_wherever_is_one_line_with_the_way_out(tmp_path):
+    save_index(written(tmp_path, [[0, 1, 1]], 2), {})
+    data = (tmp_path / "index.parquet").read_bytes()
+    for size in range(0, len(data), 97):
+        (tmp_path / "index.parquet").write_bytes(data[:size])
+        with pytest.raises(SchemaError, match=r"index\.parquet is damaged\. Run the step .* with --force"):
+            load_index(str(tmp_path), {})
+    pq.write_table(pa.table({"another": [1]}), tmp_path / "index.parquet")
+    with pytest.raises(SchemaError, match="is damaged"):
+        load_index(str(tmp_path), {})

@@ -7,9 +7,10 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import storage
-from spark_imgdedup.files.publishing import (
+from spark_imgdedup.files import storage, writing
+from spark_imgdedup.files.owning.publishing import (
     MANIFEST,
+    MOST_ASKED,
     TEMPORARY,
     begin,
     is_published,
@@ -38,7 +39,7 @@ def write_temporary(config, names):
     begin(path, config)
     temporary = {name: storage.join(path, TEMPORARY, f"{number}.tar") for number, name in enumerate(names)}
     for name, url in temporary.items():
-        storage.write_bytes(url, name.encode())
+        writing.write_bytes(url, name.encode())
     return path, temporary
 
 
@@ -116,7 +117,7 @@ def test_tables_of_the_run_among_loose_images_are_refused(in_tmp):
 @pytest.mark.parametrize("target", ["{here}/out", "memory://publishing-foreign"])
 def test_a_folder_with_files_of_others_is_refused_and_left_alone(in_tmp, target):
     target = target.format(here=in_tmp)
-    storage.write_bytes(f"{target}/sub/thesis.txt", b"mine")
+    writing.write_bytes(f"{target}/sub/thesis.txt", b"mine")
 
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
         output_path(config_for("data", target))
@@ -195,6 +196,74 @@ def test_a_run_that_stopped_while_publishing_is_known_to_be_ours(in_tmp):
     assert not is_published(config)
     publish(config, ["c.tar"])
     assert files_below("out") == [MANIFEST, "c.tar"]
+
+
+def test_what_attempts_that_crashed_have_left_goes_when_the_next_one_begins(in_tmp):
+    config = config_for("data", "out")
+    publish(config, ["a.tar"])
+    for name in (f"{TEMPORARY}/half.tar", f"{TEMPORARY}/deeper/0", f".{MANIFEST}.0123.tmp"):
+        writing.write_bytes(f"{in_tmp}/out/{name}", b"left over")
+
+    begin(output_path(config), config)
+
+    assert files_below("out") == [MANIFEST, f"{TEMPORARY}/{MANIFEST}", "a.tar"]
+
+
+@pytest.mark.parametrize("cut", [0, 0.5])
+@pytest.mark.parametrize("moment", ["copying", "publishing"])
+def test_a_manifest_that_a_power_loss_has_cut_is_read_from_its_copy(in_tmp, cut, moment, caplog):
+    config = config_for("data", "out")
+    publish(config, ["a.tar", "b.tar"])
+    path, temporary = write_temporary(config, ["b.tar", "c.tar"])
+    if moment == "publishing":
+        temporary["c.tar"] = f"{path}/{TEMPORARY}/lost.tar"
+        with pytest.raises(FileNotFoundError):
+            publish_files(path, temporary, config)
+    manifest = Path("out") / MANIFEST
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[: int(len(whole) * cut)])
+
+    assert not is_published(config)
+    publish(config, ["d.tar"])
+
+    assert "was damaged; its copy" in caplog.text
+    assert files_below("out") == [MANIFEST, "d.tar"]
+    assert is_published(config)
+
+
+def test_a_manifest_that_is_cut_and_has_no_copy_is_named_with_the_way_out_and_nothing_is_touched(in_tmp):
+    config = config_for("data", "out")
+    publish(config, ["a.tar"])
+    manifest = Path("out") / MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:40])
+
+    with pytest.raises(ConfigError, match=r"out/_spark_imgdedup\.json: damaged.*Delete the folder"):
+        output_path(config)
+
+    assert files_below("out") == [MANIFEST, "a.tar"]
+
+
+def test_a_file_of_somebody_else_is_not_ours_where_the_manifest_is_read_from_its_copy(in_tmp):
+    config = config_for("data", "out")
+    path, temporary = write_temporary(config, ["a.tar"])
+    (in_tmp / "out" / MANIFEST).write_bytes(b"")
+    (in_tmp / "out" / "a.tar").write_text("mine")
+
+    with pytest.raises(ConfigError, match=r"a\.tar, which this package did not write"):
+        publish_files(path, temporary, config)
+
+    assert Path("out/a.tar").read_text() == "mine"
+
+
+def test_many_files_are_looked_for_in_one_listing(in_tmp):
+    config = config_for("data", "out")
+    names = [f"{number:04}/x.tar" for number in range(MOST_ASKED + 1)]
+    publish(config, names)
+    assert is_published(config)
+
+    Path(f"out/{names[700]}").unlink()
+
+    assert not is_published(config)
 
 
 def test_an_output_with_a_file_gone_missing_is_not_complete(in_tmp):

@@ -28,8 +28,8 @@ def test_a_library_that_is_not_installed_is_one_line_with_the_remedy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip() == (
-        "ConfigError: s3://bucket/shards: the library for s3:// is not installed. Run `pip install "
+        "ConfigError: input.path: s3://bucket/shards: the library for s3:// is not installed. Run `pip install "
         "'spark-imgdedup[s3]'`, here and on workers."
     )

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_imgdedup.files.sidecar import read_fields
+from spark_imgdedup.files.tars.sidecar import MAX_JSON_BYTES, read_fields
 
 TYPES = {"string": str, "double": float, "bigint": int, "boolean": bool}
 
@@ -87,3 +88,31 @@ def test_whatever_a_json_holds_the_value_fits_a_column_of_its_type(value, kind):
     assert found is None or type(found) is TYPES[kind]
     arrow = {"string": pa.string(), "double": pa.float64(), "bigint": pa.int64(), "boolean": pa.bool_()}[kind]
     assert pa.array([found], arrow).to_pylist() == [found]
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"[" + b"[]," * (30 * 2**20) + b"[]]",
+        b"[" * 2**22,
+        b'{"a":' * 200_000,
+        b'{"uid": "u1", "rest": "' + b"x" * MAX_JSON_BYTES + b'"}',
+    ],
+    ids=["90 MB of lists", "deep lists", "deep objects", "one byte too long"],
+)
+def test_a_json_made_to_hurt_has_no_fields_and_takes_no_memory(bomb):
+    tracemalloc.start()
+    found = read_fields(bomb, {"uid": "string"})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found == (None,)
+    assert peak < 2**25
+
+
+def test_a_number_of_a_million_digits_has_no_value_and_the_fields_beside_it_have():
+    data = b'{"uid": "u1", "width": ' + b"9" * 10**6 + b', "height": 3}'
+
+    found = read_fields(data, {"uid": "string", "width": "bigint", "height": "bigint"})
+
+    assert found == ("u1", None, 3)

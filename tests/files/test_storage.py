@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from spark_imgdedup.files import storage
+from spark_imgdedup.files import storage, writing
 
 
 def names(found, base):
@@ -32,7 +32,8 @@ def test_a_folder_that_itself_begins_with_an_underscore_can_be_named(folder):
     [
         ("*.tar", ["a.tar"]),
         ("**/*.tar", ["a.tar", "sub/b.tar"]),
-        ("s?b/*", ["sub/b.tar"]),
+        ("s?b/*", ["sub/b.tar", "sub/deep/c.TAR"]),  # a folder that matches is read like one that is given
+        ("*/deep/*.TAR", ["sub/deep/c.TAR"]),
         ("[a-c].tar", ["a.tar"]),
         ("sub/b.tar", ["sub/b.tar"]),
         ("nothing*", []),
@@ -73,8 +74,8 @@ def test_a_link_back_to_a_folder_above_ends_there(tmp_path):
 
 def test_any_fsspec_url_is_listed_written_read_moved_and_deleted_alike():
     base = "memory://storage-test"
-    storage.write_bytes(f"{base}/x/one.tar", b"12")
-    storage.move(f"{base}/x/one.tar", f"{base}/y/two.tar")
+    writing.write_bytes(f"{base}/x/one.tar", b"12")
+    writing.move(f"{base}/x/one.tar", f"{base}/y/two.tar")
 
     found = storage.list_files(base, ".tar")
 
@@ -100,10 +101,10 @@ def test_deleting_what_is_not_there_is_no_error(tmp_path):
 
 def test_a_file_whose_writing_fails_keeps_its_old_content_and_leaves_nothing_listed(tmp_path):
     target = tmp_path / "a.json"
-    storage.write_bytes(str(target), b"old")
+    writing.write_bytes(str(target), b"old")
 
     with pytest.raises(TypeError):
-        storage.write_bytes(str(target), "not bytes")
+        writing.write_bytes(str(target), "not bytes")
 
     assert target.read_bytes() == b"old"
     assert names(storage.list_files(str(tmp_path), ""), tmp_path) == ["a.json"]

@@ -14,6 +14,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
+from tests.report.page.pages import text_of
 from tests.tars import make_tar, members_of, picture, png
 
 BRIGHT = picture(1).point(lambda value: min(255, value + 10))
@@ -53,6 +54,7 @@ def settings(tmp_path, monkeypatch):
                     "ascending": False,
                 },
                 "identify": {"eps": 0.05},
+                "report": {"page": steps == BEFORE},
             }
         )
 
@@ -70,6 +72,7 @@ def test_what_a_filter_rejects_before_the_search_takes_no_part_in_it(spark, sett
     assert summary.removed == {"brightness": 1}
     assert summary.duplicates == 0
     assert keys_written(tmp_path) == ["none", "other", "plain"]
+    assert "score brightness 1 s/pale 1 of 1; all: rejected_because in" in text_of(tmp_path / "work")
 
 
 def test_after_the_search_an_image_may_have_left_as_the_duplicate_of_a_rejected_one(spark, settings, tmp_path):

@@ -14,6 +14,7 @@ from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances, perceptual_hash
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
+from tests.report.page.pages import text_of
 from tests.tars import make_tar, members_of
 
 
@@ -54,6 +55,7 @@ def settings(tmp_path, monkeypatch):
                 "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
                 "identify": {"eps": 0.01},
                 "detect": detect,
+                "report": {"page": "method" in detect},
             }
         )
 
@@ -89,6 +91,10 @@ def test_exact_copies_are_found_by_bytes_and_by_pixels_without_a_model(spark, se
     assert keys_written(tmp_path) == ["2", "3", "4", "5"]
     assert not (tmp_path / "work/embeddings").exists()
     assert (summary.read, summary.duplicates, summary.eps, summary.removed) == (6, 2, None, {"duplicate": 2})
+    said = text_of(tmp_path / "work")
+    assert "2 of 2 pairs, found by same bytes or same pixels" in said
+    assert "1 of 1 groups" in said
+    assert "What each threshold would remove" not in said
 
 
 def test_near_hashes_are_found_without_a_model_and_a_larger_radius_runs_no_pass_over_the_images(
@@ -99,6 +105,7 @@ def test_near_hashes_are_found_without_a_model_and_a_larger_radius_runs_no_pass_
     made = (tmp_path / "work/_steps/hashes.json").read_text()
 
     assert duplicates(config) == {key: ("2", "phash") for key in "013"}  # of as many pixels it has the most bytes
+    assert text_of(tmp_path / "work").count("Near copy, found by perceptual hash; rule greedy: goes for the image") == 3
     assert keys_written(tmp_path) == ["2", "4", "5"]
 
     wider = settings(method="phash", phash_radius=6)

@@ -15,9 +15,12 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError, ShardError
+from spark_imgdedup.files.owning.work_dir import require_ours
 from spark_imgdedup.pipeline import run
+from spark_imgdedup.runs.current import stale_step
 from spark_imgdedup.runs.plan import plan_steps, resolve_eps
-from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.runs.tables import WRITTEN_BY, Tables
+from tests.report.page.pages import text_of
 from tests.tars import encoded, jpeg, make_tar, members_of, png, tar_bytes
 
 STEPS = ("embed", "detect", "cluster", "pairwise", "identify", "remove")
@@ -92,8 +95,9 @@ def steps_done(caplog, *arguments, **options):
     caplog.clear()
     caplog.set_level(logging.INFO)
     run(*arguments, **options)
-    skipped = [line.split(":")[0] for line in caplog.messages if ": unchanged since the last run, skipped" in line]
-    records = [line.split(":")[0] for line in caplog.messages if line.split(":")[0] in STEPS]
+    said = [(line.split(":")[0], line) for line in caplog.messages if line.split(":")[0] in STEPS]
+    skipped = [step for step, line in said if ": unchanged since the last run, skipped" in line]
+    records = [step for step, _ in said]
     return [step for step in STEPS if step in records and step not in skipped], skipped
 
 
@@ -135,6 +139,50 @@ def test_report_json_says_what_the_summary_says(first_run):
 
 
 @pytest.mark.connect
+def test_the_page_says_what_report_json_says_and_shows_the_pictures(first_run):
+    folder, summary = first_run
+    page = (folder / "work/report/index.html").read_text(encoding="utf-8")
+    levels = json.loads(page.partition('id="levels">')[2].partition("</script>")[0])["levels"]
+    (own,) = (level for level in levels if level["eps"] == summary.eps)
+
+    said = text_of(folder / "work")
+    assert "10 read = 7 kept + 2 removed: duplicate + 1 cut off in damaged shards adds up" in said
+    copies = summary.breakdowns["found_by"]["exact"]
+    assert own["removed"] + copies == summary.duplicates == 2
+    assert (own["groups"], own["largest"]) == (1, 2)
+    assert "1 of 1 pairs, found by same bytes or same pixels" in said
+    assert "Exact copy, found by same bytes or same pixels; rule greedy: goes for the image beside it." in said
+    assert "read unreadable 2" in said
+    assert page.count("data:image/webp") >= 2 * (copies + 1)
+    assert "no picture" not in said
+
+
+def test_before_identify_the_page_has_pairs_on_both_sides_of_eps(spark, finished):
+    for step in ("identify", "groups", "remove"):
+        (finished / f"work/_steps/{step}.json").unlink()
+
+    run(settings(), spark, steps=["report"])
+
+    page = (finished / "work/report/index.html").read_text(encoding="utf-8")
+    assert ">within eps<" in page
+    assert ">outside eps<" in page
+    assert "Not decided yet: identify has not run." in page
+    assert 'id="groups"' not in page
+
+
+def test_a_page_without_pictures_or_none_at_all_can_be_asked_for(spark, finished):
+    page = finished / "work/report/index.html"
+
+    run(settings(report={"images": False}), spark, steps=["report"])
+
+    assert "report.images is false" in page.read_text(encoding="utf-8")
+    assert "data:image" not in page.read_text(encoding="utf-8").partition("<body>")[2]
+    page.unlink()
+    run(settings(report={"page": False}), spark, steps=["report"])
+    assert not page.exists()
+
+
+@pytest.mark.connect
 def test_one_of_each_pair_is_left_with_its_sidecars_and_all_that_could_not_be_read(first_run):
     folder, _ = first_run
     kept = {
@@ -160,10 +208,12 @@ def test_the_settings_of_a_run_lie_beside_its_tables(first_run):
 @pytest.mark.connect
 def test_a_second_run_skips_every_step_and_touches_nothing(spark, finished, caplog):
     tables, output = files_of(finished / "work/embeddings"), files_of(finished / "out")
+    report = files_of(finished / "work/report")
 
     assert steps_done(caplog, settings(), spark) == ([], list(STEPS))
     assert files_of(finished / "work/embeddings") == tables
     assert files_of(finished / "out") == output
+    assert files_of(finished / "work/report")["index.html"] == report["index.html"]
 
 
 def test_a_run_with_nothing_to_do_needs_no_spark(finished, monkeypatch):
@@ -176,7 +226,7 @@ def test_a_run_with_nothing_to_do_needs_no_spark(finished, monkeypatch):
 def test_a_new_eps_runs_identify_and_remove_again(spark, finished, caplog):
     again = steps_done(caplog, settings(identify={"eps": 0}), spark)
 
-    assert again == (["identify", "remove"], ["embed", "detect", "cluster", "pairwise", "groups"])
+    assert again == (["identify", "remove"], ["embed", "detect", "cluster", "pairwise"])
     counts = record_of(finished, "identify")["counts"]
     assert (counts["eps"], counts["duplicates"], counts["found_by"]) == (0.0, 1, {"exact": 1})
     assert record_of(finished, "remove")["counts"]["written"] == 8
@@ -203,7 +253,7 @@ def test_another_input_runs_every_step_again(spark, finished, caplog, change):
 def test_force_runs_every_step_again_to_the_same_bytes(spark, finished, caplog):
     before = {name: data for name, (data, _) in files_of(finished / "out").items()}
 
-    assert steps_done(caplog, settings(), spark, force=True) == (list(STEPS), ["groups"])
+    assert steps_done(caplog, settings(), spark, force=True) == (list(STEPS), [])
     assert {name: data for name, (data, _) in files_of(finished / "out").items()} == before
 
 
@@ -283,7 +333,7 @@ def test_a_record_of_an_older_version_is_made_again(spark, finished, caplog):
 def test_the_steps_after_embed_do_not_need_the_shards(spark, finished, caplog):
     shutil.rmtree(finished / "data")
 
-    assert steps_done(caplog, settings(identify={"eps": 0}), spark, steps=["identify"]) == (["identify"], ["groups"])
+    assert steps_done(caplog, settings(identify={"eps": 0}), spark, steps=["identify"]) == (["identify"], [])
 
 
 def test_a_mistake_leaves_the_earlier_tables_valid(spark, finished, caplog):
@@ -357,7 +407,7 @@ def test_a_list_of_ids_is_removed_from_tars_that_were_never_embedded(spark, fres
     assert [name for name, _ in members_of(fresh / "out/a.tar")] == ["1.jpg", "2.jpg"]
     assert [name for name, _ in members_of(fresh / "out/sub/b.tar")] == ["0.jpg", "1.png", "2.jpg"]
     counts = record_of(fresh, "remove")["counts"]
-    assert (counts["ids_given"], counts["ids_matched"], counts["removed"]) == (3, 2, {"duplicate": 2})
+    assert (counts["ids_given"], counts["ids_matched"], counts["removed"]) == (3, 2, {"listed": 2})
 
 
 @pytest.mark.parametrize(
@@ -441,3 +491,56 @@ def test_an_automatic_eps_is_that_of_the_encoder():
     assert resolve_eps(settings(identify={"eps": "auto"}, cluster={"embeddings_path": "mine"})).identify.eps == 0.01
     assert resolve_eps(settings(identify={"eps": "auto"})).identify.eps is None
     assert resolve_eps(settings()).identify.eps == 0.01
+
+
+# --- after a power loss
+
+
+def cut_to(path, size):
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
+def files_that_decide(folder):
+    """The files of a work_dir, but for those that Hadoop leaves beside its own."""
+    return sorted(path for path in (folder / "work").rglob("*") if path.is_file() and path.suffix != ".crc")
+
+
+def stale_in(folder):
+    """The step that a run would take first, without Spark."""
+    return stale_step("remove", Tables(None, resolve_eps(settings())), resolve_eps(settings()))
+
+
+def test_every_file_of_a_work_dir_that_is_cut_off_is_made_again_or_decides_nothing(finished):
+    decides_nothing = {"config.yaml", "_spark_imgdedup.json", "report", "index", "kept"}
+    files = [path for path in files_that_decide(finished) if path.name != "_SUCCESS"]
+    seen = set()
+    for path in files:
+        name = path.relative_to(finished / "work").parts[0]
+        step = path.stem if name == "_steps" else WRITTEN_BY.get(name)
+        expected = None if name in decides_nothing or step == "groups" else step  # identify asks for its groups itself
+        data = path.read_bytes()
+        for size in (0, len(data) // 2):
+            cut_to(path, size)
+            assert stale_in(finished) == expected, (path, size)
+            require_ours(settings(), STEPS)
+        path.write_bytes(data)
+        seen.add(name)
+    assert {"_steps", "embeddings", "centroids", "blocks", "clusters", "similarities", "duplicates", "removed"} <= seen
+    assert stale_in(finished) is None
+
+
+def test_a_run_after_a_power_loss_gives_what_an_undisturbed_one_does(spark, finished, first_run):
+    folder, _ = first_run
+    for number, path in enumerate(files_that_decide(finished)):
+        if path.parent.name != "_steps":  # they were on the disk
+            cut_to(path, path.stat().st_size // 2 * (number % 2))
+    for table in ("embeddings", "clusters", "duplicates"):
+        with pytest.raises(SchemaError, match=rf"work/{table}/.* is empty or cut off"):
+            Tables(spark, settings()).read(table)
+    run(settings(), spark)
+    for name in ("duplicates", "removed"):
+        rows = [spark.read.parquet(str(where / "work" / name)).collect() for where in (finished, folder)]
+        assert sorted(map(str, rows[0])) == sorted(map(str, rows[1]))
+    for tar in ("a.tar", "sub/b.tar", "cut.tar"):
+        assert (finished / "out" / tar).read_bytes() == (folder / "out" / tar).read_bytes()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from spark_imgdedup import cli
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.errors import ImgDedupError, SchemaError
 from spark_imgdedup.pipeline import run
 from tests.tars import jpeg, make_tar, members_of
 
@@ -98,7 +98,7 @@ def test_clips_named_in_nested_folders_are_removed_and_the_rest_is_copied_byte_f
     assert written(here / "out") == without("a/000/001", "b/000/000")
     assert not (here / "work/embeddings").exists()
     found = counts_of(here)
-    assert [found[name] for name in ("read", "written", "removed")] == [5, 3, {"duplicate": 2}]
+    assert [found[name] for name in ("read", "written", "removed")] == [5, 3, {"listed": 2}]
     assert [found[name] for name in ("ids_given", "ids_matched", "ids_unmatched", "samples_matched")] == [3, 2, 1, 2]
     assert "; 3 ids given, 2 matched, 1 not in the dataset, 1 rows without an id" in caplog.text
 
@@ -143,6 +143,29 @@ def test_a_list_that_cannot_be_meant_is_refused_and_nothing_is_written(spark, he
         run(parse_config(settings(remove={"ids_path": "ids.parquet"} | remove)), spark, steps=["remove"])
 
     assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("lists", [{"ids_path": "ids"}, {"never": "ids"}])
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("0.parquet", b"PAR1 cut off", r"0\.parquet: this file cannot be read as Parquet"),
+        ("0.parquet", b"", r"0\.parquet: this list of ids has no bytes"),
+        ("0.csv", b"uid,url\n1,2\n", r"0\.csv: the header has no column 'image_id'"),
+        ("0.jsonl", b'{"image_id": 1.5}', "ids are text or whole numbers"),
+        ("0.tar", b"", "no list of ids there"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named_before_spark_starts(here, lists, name, data, said):
+    (here / "ids").mkdir()
+    (here / "ids" / name).write_bytes(data)
+
+    with pytest.raises(ImgDedupError, match=said):
+        run(
+            parse_config(settings(remove=lists)), steps=["embed", "detect", "cluster", "pairwise", "identify", "remove"]
+        )
+
+    assert not (here / "work").exists()
 
 
 @pytest.mark.connect

@@ -15,6 +15,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.eps_table import survey_run
 from spark_imgdedup.runs.tables import Tables
+from tests.report.page.pages import text_of
 from tests.tars import make_tar
 
 
@@ -57,6 +58,7 @@ def settings(tmp_path, monkeypatch):
             "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
             "detect": {"prepass": ["exact", "phash"]},
             "identify": {"eps": 0.001},
+            "report": {"page": False},
         }
         return parse_config(base | sections)
 
@@ -98,7 +100,8 @@ def test_keep_in_words_decides_which_copy_stays(spark, settings):
 def test_images_that_must_stay_stay_and_their_copies_go(spark, settings, rule):
     never = ["s/d-copy", "s/c-grey", "s/f-other", "elsewhere"]
     pq.write_table(pa.table({"image_id": never}), "never.parquet")
-    config = settings(remove={"never": "never.parquet"}, identify={"eps": 0.001, "rule": rule})
+    report = {"page": rule == "semdedup"}  # its scores alone make the curve
+    config = settings(remove={"never": "never.parquet"}, identify={"eps": 0.001, "rule": rule}, report=report)
 
     summary = run(config, spark)
 
@@ -110,6 +113,10 @@ def test_images_that_must_stay_stay_and_their_copies_go(spark, settings, rule):
         assert summary.both_stay == 1
         assert any("must stay" in line for line in summary.lines())
     assert not set(found) & set(found.values())
+    if rule == "semdedup":
+        said = text_of("work")
+        assert "has a better-ranked row that near" in said
+        assert "Semantic match, found by embedding; rule semdedup: goes for" in said
 
 
 @pytest.mark.parametrize("rule", ["greedy", "components"])

@@ -30,7 +30,8 @@ def make(tmp_path, monkeypatch):
     def settings(eps=0.05, **pairwise):
         cluster = {"embeddings_path": "mine.parquet", "n_clusters": 6}
         identify = {"eps": eps, "rule": pairwise.pop("rule", "greedy")}
-        return parse_config({"cluster": cluster, "identify": identify, "pairwise": pairwise})
+        report = {"page": False}
+        return parse_config({"cluster": cluster, "identify": identify, "pairwise": pairwise, "report": report})
 
     return settings
 

@@ -83,5 +83,5 @@ def test_clips_in_tars_are_deduplicated_without_any_library_of_models(tmp_path):
 def test_without_vectors_the_job_says_what_it_needs(tmp_path):
     done = run_job(tmp_path, "--set", "input.path=clips")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("ConfigError: cluster.embeddings_path is not set. Name the table of your vectors")

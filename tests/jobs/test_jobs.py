@@ -85,6 +85,6 @@ def test_jobs_run_under_spark_submit(dataset):
 def test_a_mistake_is_one_line_and_an_exit_code_for_the_scheduler(dataset):
     done = submit("dedup.py", dataset, "--config", "mine.yaml", "--set", "embed.modell=x")
 
-    assert done.returncode == 1
-    assert "ConfigError: mine.yaml: unknown key 'embed.modell'. Did you mean 'embed.model'?" in done.stdout
+    assert done.returncode == 2
+    assert "ConfigError: --set: unknown key 'embed.modell'. Did you mean 'embed.model'?" in done.stdout
     assert "Traceback" not in done.stdout

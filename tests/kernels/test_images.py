@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from spark_imgdedup.kernels.images import ImageError, decode_image
+from spark_imgdedup.kernels.bounds import ImageError
+from spark_imgdedup.kernels.images import decode_image
 
 MAX_PIXELS = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

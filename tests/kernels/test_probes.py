@@ -111,6 +111,7 @@ def test_the_nearest_clusters_are_those_of_float64_and_the_lower_number_among_eq
 def test_what_a_pair_needs_is_what_the_plans_then_do(xp):
     rng = np.random.default_rng(5)
     rows, centroids = l2_normalize(rng.standard_normal((80, 6))), l2_normalize(rng.standard_normal((7, 6)))
+    centroids[5] = centroids[1]
     home = homes(rows, centroids)
     other = rng.integers(0, 7, 80)
     unit, cents = UnitRows.of(xp.asarray(rows)), UnitRows.of(xp.asarray(centroids))
@@ -120,7 +121,7 @@ def test_what_a_pair_needs_is_what_the_plans_then_do(xp):
     for alpha in (0.25, 0.5, 1.0):
         copies = copied(xp, margin_copies, rows, centroids, eps=0.1, alpha=alpha)
         assert [(i, j) in copies or home[i] == j for i, j in enumerate(other)] == (alphas <= alpha).tolist()
-    for n in (2, 3):
+    for n in range(2, 8):
         copies = copied(xp, nearest_copies, rows, centroids, n_nearest=n)
         assert [(i, j) in copies or home[i] == j for i, j in enumerate(other)] == (nearest <= n).tolist()
     assert (alphas[home == other] == 0).all()

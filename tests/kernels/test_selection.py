@@ -10,14 +10,14 @@ from scipy.sparse.csgraph import connected_components
 
 from spark_imgdedup.kernels.content import PLAIN_BYTES
 from spark_imgdedup.kernels.cosines import rounded_cosines
-from spark_imgdedup.kernels.evidence import NO_DISTANCE, Evidence, Hashes, Pairs, Plain, Reach
+from spark_imgdedup.kernels.evidence import NO_DISTANCE, Apart, Evidence, Hashes, Pairs, Plain, Reach
 from spark_imgdedup.kernels.selection import join, keep_first, keep_greedily
 from spark_imgdedup.kernels.vectors import UnitRows, l2_normalize
 
 
 @st.composite
 def pictures(draw):
-    """Vectors a few steps apart, hashes a few bits apart, some plain, some without a hash, in groups."""
+    """Vectors a few steps apart, hashes a few bits apart, some plain, some without a hash, some called different."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     n = draw(st.integers(1, 40))
     steps = rng.standard_normal((n, 6)) * rng.choice([1e-3, 0.1, 0.4, 3.0], (n, 1))
@@ -30,7 +30,11 @@ def pictures(draw):
     starts = np.sort(rng.integers(0, draw(st.integers(1, 4)), n))
     starts = np.searchsorted(starts, starts)
     hashes = Hashes(own, views, rng.random(n) < 0.9)
-    return Evidence(n, UnitRows.of(vectors), hashes, Plain(pixels, plain)), starts, rng.random(n)
+    numbers = np.where(rng.random(n) < draw(st.sampled_from([0.3, 1.0])), rng.permutation(n), -1)
+    pairs = np.sort(rng.integers(0, n, (draw(st.integers(0, 40)), 2)), axis=1)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    apart = Apart(numbers.astype(np.int64), pairs) if len(pairs) else None
+    return Evidence(n, UnitRows.of(vectors), hashes, Plain(pixels, plain), apart), starts, rng.random(n)
 
 
 REACHES = st.builds(
@@ -42,14 +46,23 @@ REACHES = st.builds(
 )
 
 
+def called_different(evidence):
+    """Which pairs are (N, N)."""
+    apart, n = evidence.apart, len(evidence)
+    said = set() if apart is None else set(map(tuple, apart.pairs.tolist()))
+    numbers = [-1] * n if apart is None else apart.number.tolist()
+    pairs = [[(min(one, other), max(one, other)) in said for other in numbers] for one in numbers]
+    return np.array(pairs, dtype=bool).reshape(n, n)
+
+
 def near_by_definition(evidence, starts, reach):
     """Which pairs count, from the words of `Reach` and `Plain`."""
     n = len(evidence)
     cosines = rounded_cosines(evidence.vectors, evidence.vectors)
-    near = np.zeros((n, n), bool)
+    near, different = np.zeros((n, n), bool), called_different(evidence)
     for i in range(n):
         for j in range(n):
-            if i == j or starts[i] != starts[j]:
+            if i == j or starts[i] != starts[j] or different[i, j]:
                 continue
             plain = evidence.plain.known
             if plain[i] or plain[j]:

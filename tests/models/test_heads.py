@@ -7,6 +7,7 @@ import math
 import pickle
 import sys
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -127,6 +128,18 @@ def test_the_nsfw_classifier_scores_as_its_float64_forward_pass(tmp_path, suffix
     assert head.score(vectors) == pytest.approx(expected, abs=5.1e-7)
     assert expected.max() - expected.min() > 0.1
     assert head.shape == NSFW
+
+
+def test_a_changed_file_of_weights_is_a_head_or_one_line(tmp_path):
+    sound = save(aesthetic_mlp()[1], tmp_path / "mlp.npz").read_bytes()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        data = bytearray(sound)
+        for place in rng.integers(0, min(len(data), 2000), 3):  # where headers are
+            data[place] = rng.integers(256)
+        (tmp_path / "changed.npz").write_bytes(data)
+        with suppress(ModelError):
+            load_head("aesthetic", tmp_path / "changed.npz")
 
 
 def test_layout_and_file_format_leave_neither_score_nor_fingerprint_changed(tmp_path):

@@ -18,6 +18,7 @@ from spark_imgdedup.models import (
     recommended_eps,
 )
 from spark_imgdedup.models.base import fingerprint
+from spark_imgdedup.models.torch_encoder import cpu_has_bf16
 
 TOY = """
 import numpy as np
@@ -164,3 +165,16 @@ def test_large_weights_are_told_apart_without_reading_them_whole(tmp_path):
     assert len(set(names)) == 3
     assert fingerprint({}, [tmp_path / "zeros"]) == names[0]
     assert fingerprint({"kind": "other"}, [tmp_path / "zeros"]) != names[0]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "has_it"),
+    [
+        ("flags : fpu avx512f avx512_bf16 amx_tile", True),
+        ("flags : fpu avx2 avx512f avx512_vnni", False),
+        ("Features : fp asimd bf16 i8mm", True),
+        ("", True),  # nobody says
+    ],
+)
+def test_whether_a_cpu_has_bf16_is_read_from_what_the_system_says(cpuinfo, has_it):
+    assert cpu_has_bf16(cpuinfo) is has_it

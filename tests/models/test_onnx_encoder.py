@@ -1,6 +1,9 @@
 """Graphs from fixtures/, whose embedding is the mean of each channel, and the encoder that comes with the package."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +182,20 @@ def test_layouts_hold_the_same_pixels(width, height, pct):
 def test_preprocess_settings_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValidationError, match=message):
         Preprocess(**wrong)
+
+
+def test_onnx_runtimes_telemetry_is_off_and_leaves_nothing_behind(tmp_path):
+    code = (
+        "from spark_imgdedup.models import EncoderSettings, load_encoder\n"
+        "import spark_imgdedup.doctor.libraries as libraries\n"
+        "assert libraries.version_of('onnxruntime')[0]\n"
+        "load_encoder(EncoderSettings(model='efficientnet-lite0'))\n"
+    )
+    folders = {name: str(tmp_path / name) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | folders
+
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+    assert [file for file in tmp_path.rglob("*") if file.is_file() or file.name == ".ses"] == []

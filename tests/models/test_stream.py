@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.kernels.content import PLAIN_DETAIL, plain_pixels
-from spark_imgdedup.models import EncoderSettings, load_encoder
+from spark_imgdedup.models import EncoderSettings, load_encoder, stream
 from spark_imgdedup.models.stream import ImageRecord, PixelWork, StreamSettings, embed_stream
 
 
@@ -68,6 +68,24 @@ def test_the_batch_size_does_not_change_a_vector(pngs, n, batch_size):
     )
 
     assert [row.vector.tobytes() for row in one_call] == [row.vector.tobytes() for row in small_calls]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_no_picture_goes_through_a_model_alone(pngs, batch_size):
+    seen = []
+
+    class Watched:
+        def preprocess(self, image):
+            return encoder().preprocess(image)
+
+        def encode(self, batch):
+            seen.append(len(batch))
+            return encoder().encode(batch)
+
+    rows = flat(embed_stream([record(n, pngs[n]) for n in range(3)], PixelWork(Watched()), sizes(batch_size)))
+
+    assert set(seen) == {max(2, batch_size)}
+    assert [row.image_id for row in rows] == ["id-0", "id-1", "id-2"]
 
 
 def test_a_row_says_what_its_image_is_and_has_a_unit_vector():
@@ -133,6 +151,39 @@ def test_at_most_three_batches_are_read_ahead(pngs, batch_size):
 
     assert given_back == read == 40
     assert most_ahead == 3 * batch_size
+
+
+def test_only_so_many_bytes_of_images_wait_to_be_decoded(monkeypatch):
+    class Slow:
+        def preprocess(self, image):
+            first_wait.wait(0.5)  # until the reader has gone as far as it may
+            first_wait.set()
+            return np.zeros(1, np.float32)
+
+        def encode(self, batch):
+            return np.ones((len(batch), 1), np.float32)
+
+    def records():
+        for number in range(20):
+            if not first_wait.is_set():
+                asked.append(number)
+            yield record(number, data)
+
+    data, first_wait, asked = png(0), threading.Event(), []
+    monkeypatch.setattr(stream, "MAX_WAITING_BYTES", 3 * len(data))
+
+    rows = flat(embed_stream(records(), PixelWork(Slow()), sizes(batch_size=10)))
+
+    assert [row.image_id for row in rows] == [f"id-{number}" for number in range(20)]
+    assert asked == [0, 1, 2, 3]  # three wait, and one is in hand
+
+
+def test_an_image_of_more_bytes_than_may_wait_is_decoded_alone(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_WAITING_BYTES", 10)
+
+    rows = flat(embed_stream(map(record, range(9)), PixelWork(encoder()), sizes()))
+
+    assert [row.vector is not None for row in rows] == [True] * 9
 
 
 def test_a_model_that_cannot_take_an_image_ends_the_stream_and_its_threads():

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.object_stores.stores import ROOT, S3, run_cli, script, write_settings
+from tests.object_stores.fixtures import *  # noqa: F403  # pytest finds fixtures by name here
+from tests.object_stores.stores import ROOT, run_cli, write_settings
 
 # Copies of each other among them, and one that ends in the middle of a sample.
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
@@ -19,16 +20,6 @@ def pytest_collection_modifyitems(items):
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.s3)
             item.add_marker(pytest.mark.slow)
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("s3")
-    started = script("start", folder)
-    assert started.returncode == 0, started.stderr
-    yield S3.from_exports(folder, started.stdout)
-    stopped = script("stop", folder)
-    assert stopped.returncode == 0, stopped.stderr
 
 
 @pytest.fixture

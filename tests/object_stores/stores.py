@@ -140,6 +140,6 @@ def run_cli(*arguments, **environment):
 
 def one_line(done):
     """What a failed command says to the user: its last line, after the log of what went well."""
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.strip().splitlines()[-1]

@@ -11,16 +11,24 @@ import tarfile
 import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.files import artifacts, publishing, storage
+from spark_imgdedup.errors import ConfigError, TableError
+from spark_imgdedup.files import artifacts, storage, writing
+from spark_imgdedup.files.copying.copy_plan import plan_copies
+from spark_imgdedup.files.copying.kept_members import Source
+from spark_imgdedup.files.copying.resume import resume_kept
+from spark_imgdedup.files.copying.shard_packer import pack_files, pack_samples
+from spark_imgdedup.files.owning import publishing
+from spark_imgdedup.files.parts import plan
+from spark_imgdedup.files.parts.part_files import PartForm, copy_rows, keep_only, list_parts, open_round, write_part
 from spark_imgdedup.files.reach import require_reachable
-from spark_imgdedup.files.shard_writer import pack_files, pack_samples
-from spark_imgdedup.files.shards import iter_samples, list_shards
-from spark_imgdedup.files.tar_stream import TarStream
+from spark_imgdedup.files.tars.shards import iter_samples, list_shards
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from tests.object_stores.stores import ROOT, Meter, bare_environment
+from tests.tars import tar_bytes
 
 MIB = 2**20
 
@@ -67,7 +75,7 @@ def test_a_tar_of_several_parts_is_not_there_before_it_is_whole(s3, bucket):
 
 def test_a_writer_that_is_killed_leaves_nothing_that_is_visible(s3, bucket):
     code = (
-        "import sys, json; from spark_imgdedup.files.shard_writer import pack_samples\n"
+        "import sys, json; from spark_imgdedup.files.copying.shard_packer import pack_samples\n"
         "def rows():\n"
         "    for n in range(1000):\n"
         "        print(n, flush=True)\n"
@@ -99,18 +107,18 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_visible(s3, bucket):
 
 def test_a_small_file_is_one_request_and_replaces_an_older_one(s3, bucket):
     url = f"s3://{bucket}/_steps/embed.json"
-    storage.write_bytes(url, b"one", s3.options)
-    storage.write_bytes(url, b"two", s3.options)
+    writing.write_bytes(url, b"one", s3.options)
+    writing.write_bytes(url, b"two", s3.options)
 
     assert storage.read_text(url, s3.options) == "two"
     assert s3.names(bucket) == ["_steps/embed.json"]
 
 
 def test_moving_replaces_what_is_there(s3, bucket):
-    storage.write_bytes(f"s3://{bucket}/_temporary/a", b"new", s3.options)
-    storage.write_bytes(f"s3://{bucket}/a", b"old", s3.options)
+    writing.write_bytes(f"s3://{bucket}/_temporary/a", b"new", s3.options)
+    writing.write_bytes(f"s3://{bucket}/a", b"old", s3.options)
 
-    storage.move(f"s3://{bucket}/_temporary/a", f"s3a://{bucket}/a", s3.options)
+    writing.move(f"s3://{bucket}/_temporary/a", f"s3a://{bucket}/a", s3.options)
 
     assert s3.names(bucket) == ["a"]
     assert s3.fs.cat_file(f"{bucket}/a") == b"new"
@@ -119,11 +127,11 @@ def test_moving_replaces_what_is_there(s3, bucket):
 def test_an_object_too_large_for_one_request_of_s3fs_is_moved_in_parts(strict_s3, bucket):
     # s3fs copies in parts above 150 MiB, S3 itself demands it above 5 GB.
     block = np.random.default_rng(0).bytes(8 * MIB)
-    with storage.open_write(f"s3://{bucket}/large", strict_s3.options) as file:
+    with writing.open_write(f"s3://{bucket}/large", strict_s3.options) as file:
         for _ in range(20):
             file.write(block)
 
-    storage.move(f"s3://{bucket}/large", f"s3://{bucket}/final/large", strict_s3.options)
+    writing.move(f"s3://{bucket}/large", f"s3://{bucket}/final/large", strict_s3.options)
 
     assert strict_s3.names(bucket) == ["final/large"]
     assert strict_s3.fs.cat_file(f"{bucket}/final/large") == block * 20
@@ -143,10 +151,73 @@ def test_publishing_renames_and_takes_away_what_an_earlier_run_left(s3, bucket):
     assert publishing.read_manifest(target.path, s3.options)["files"] == ["0.tar"]
 
 
+def test_names_that_look_like_patterns_take_no_others_with_them(s3, bucket):
+    others = ["run1/_temporary/a", "run[1]/_temporary2/a", "run[1]/xy.tar", "run[1]/kept/0"]
+    ours = [
+        "run[1]/_temporary/",
+        "run[1]/_temporary/a",
+        "run[1]/_temporary/b/c*",
+        "run[1]/x*.tar",
+        "run[1]/gone/0",
+        "run[1]/gone/[0]",
+    ]
+    for name in (*others, *ours):
+        s3.fs.pipe_file(f"{bucket}/{name}", b"" if name.endswith("/") else b"x")
+
+    storage.delete(f"s3://{bucket}/run[1]/_temporary", s3.options)
+    storage.delete_files([f"s3://{bucket}/run[1]/x*.tar", f"s3://{bucket}/run[1]/not-there"], s3.options)
+    storage.delete_below(f"s3://{bucket}/run[1]", {"gone", "not-there"}, s3.options)
+
+    assert sorted(s3.fs.find(bucket)) == sorted(f"{bucket}/{name}" for name in others)
+
+
+def test_a_copy_that_died_while_it_was_published_is_published_by_the_next_run_and_not_copied_again(
+    s3, bucket, monkeypatch
+):
+    for name in ("a", "b"):
+        data = tar_bytes([(f"{n}.bin", bytes([n]) * 30 * MIB) for n in range(2)])  # more than s3fs sends in one request
+        s3.fs.pipe_file(f"{bucket}/in/{name}.tar", data)
+    source = {"path": f"s3://{bucket}/in", "storage_options": s3.options}
+    output = {"path": f"s3://{bucket}/out", "storage_options": s3.options}
+    config = parse_config({"input": source, "output": output})
+    opened, open_write, copy = [], writing.open_write, writing.copy
+
+    def counted(url, options=None):
+        opened.append(url)
+        return open_write(url, options)
+
+    def die(source, target, options=None):
+        if target.endswith("b.tar"):
+            raise OSError("the power is gone")
+        copy(source, target, options)
+
+    def run():
+        publishing.begin(output["path"], config, None)
+        finished = publishing.finished_files(output["path"], s3.options)
+        tasks = plan_copies(list_shards(config.input), {}, None)
+        tars = [tar for task in tasks for tar in resume_kept(task, {}, finished, read=Source(s3.options))]
+        publishing.publish_files(output["path"], {f"{tar.name}.tar": tar.temporary for tar in tars}, config)
+
+    monkeypatch.setattr(writing, "open_write", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "copy", die)
+        with pytest.raises(OSError, match="power"):
+            run()
+    assert len(opened) == 2
+    run()
+
+    assert len(opened) == 2
+    assert s3.names(f"{bucket}/out") == sorted(["a.tar", "b.tar", publishing.MANIFEST])
+    for name in ("a.tar", "b.tar"):
+        with tarfile.open(fileobj=io.BytesIO(s3.fs.cat_file(f"{bucket}/out/{name}"))) as tar:
+            assert [tar.extractfile(info).read() for info in tar] == [bytes([n]) * 30 * MIB for n in range(2)]
+    assert publishing.is_published(config)
+
+
 def test_no_bucket_is_made_by_the_way(s3):
     with pytest.raises(FileNotFoundError):
-        storage.write_bytes("s3://nobody-made-this/a", b"x", s3.options)
-    with pytest.raises(FileNotFoundError), storage.open_write("s3://nobody-made-this/b", s3.options) as file:
+        writing.write_bytes("s3://nobody-made-this/a", b"x", s3.options)
+    with pytest.raises(FileNotFoundError), writing.open_write("s3://nobody-made-this/b", s3.options) as file:
         file.write(b"x")
 
     assert "nobody-made-this" not in s3.fs.ls("")
@@ -284,3 +355,34 @@ def test_a_bucket_that_does_not_exist_is_named(s3):
 def test_an_endpoint_where_nobody_answers_is_named(s3, dataset):
     with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:1/"):
         require_reachable("input.path", dataset, s3.options | {"endpoint_url": "http://127.0.0.1:1"})
+
+
+# --- tables in parts
+
+
+def test_parts_of_a_table_are_uploaded_whole_found_again_copied_and_cleared_away(s3, bucket):
+    folder, schema = f"s3://{bucket}/work/embeddings", pa.schema([("shard", pa.string())])
+    form = PartForm("settings", schema, "{}", "shard")
+    s3.fs.pipe_file(f"{bucket}/work/embeddings/", b"")  # a folder's mark
+    s3.fs.pipe_file(f"{bucket}/work/embeddings/_delta_log/0.json", b"{}")
+    one, digests = open_round(folder, form, s3.options), [plan.Source(name, 1, "").digest for name in "ab"]
+
+    def rows(*names):
+        yield pa.record_batch([pa.array(names)], schema=schema)
+
+    first = write_part(one, digests, rows("a", "a", "b"))
+    with pytest.raises(RuntimeError, match="ends here"):
+        write_part(one, digests[:1], failing(rows("a")))
+    only_b = write_part(one, digests[1:], copy_rows(one, [(first.name, ["b"])]))
+    both = [(part.name, part.n_bytes, part.sources) for part in list_parts(folder, form.key, s3.options)]
+    keep_only(folder, [only_b.name], s3.options)
+
+    assert both == sorted(
+        (part.name, part.n_bytes, tuple(mine)) for part, mine in ((first, digests), (only_b, digests[1:]))
+    )
+    assert only_b.n_rows == 1
+    assert {name.rpartition("/")[2] for name in s3.names(bucket)} - {""} == {only_b.name}
+    assert s3.unfinished(bucket) == []
+    with pytest.raises(TableError, match="another run"):
+        write_part(one, digests, rows("a"))
+    assert list_parts(f"s3://{bucket}/none", form.key, s3.options) == []

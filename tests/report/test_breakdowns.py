@@ -13,7 +13,7 @@ from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, Pa
 from spark_imgdedup.report.breakdowns import break_down
 from spark_imgdedup.report.sizes import break_down_sizes
 from spark_imgdedup.report.spread import break_down_similarity, spread
-from spark_imgdedup.report.summary import write_report
+from spark_imgdedup.report.summarize import write_report
 from spark_imgdedup.runs.tables import StepRecord, Tables
 from spark_imgdedup.stages.thresholds import BIN_EDGES
 
@@ -23,7 +23,7 @@ N_ROWS, N_LANGUAGES, N_URLS = 400, 4, 150
 def embeddings_of_a_dataset():
     """400 samples in 7 shards, 20 of them without an image, and a damaged shard."""
     rng = np.random.default_rng(7)
-    shard = [f"s{number}" for number in rng.integers(0, 7, N_ROWS)]
+    shard = [f"{'st'[number // 4]}{number}" for number in rng.integers(0, 7, N_ROWS)]
     frame = pd.DataFrame(
         {
             "image_id": [f"{name}/{number:04d}" for number, name in enumerate(shard)],
@@ -130,12 +130,20 @@ def test_every_breakdown_equals_what_pandas_counts_and_adds_up_to_the_summary(fi
     total = sizes["total"]
     assert sizes_in(sizes["by_shard"]) == by_pandas(frames, "shard")
     assert sizes_in(sizes["by_format"]) == by_pandas(frames, "image_format")
+    of_source = frames["embeddings"].assign(source=frames["embeddings"]["shard"].str[0])
+    assert sizes_in(sizes["by_source"]) == by_pandas({**frames, "embeddings": of_source}, "source")
     assert sizes_in(sizes["by_field"]["lang"]) == by_pandas(frames, "lang")
     assert list(sizes["by_field"]) == ["lang", "a url"]  # the third is no column of the table
     assert total["samples_before"] == summary.read == N_ROWS
     assert total["samples_after"] == summary.kept
     assert total["image_bytes_before"] == frames["embeddings"]["image_bytes"].sum()
-    for table in (sizes["by_shard"], sizes["by_format"], sizes["by_resolution"], *sizes["by_field"].values()):
+    for table in (
+        sizes["by_shard"],
+        sizes["by_source"],
+        sizes["by_format"],
+        sizes["by_resolution"],
+        *sizes["by_field"].values(),
+    ):
         parts = [*table["rows"], *([table["rest"]] if table["rest"] else [])]
         assert {name: sum(part[name] for part in parts) for name in total} == total
     assert {row["reason"]: row["samples"] for row in sizes["by_reason"]} == dict(summary.removed)

@@ -7,7 +7,6 @@ import json
 
 import pandas as pd
 import pytest
-from PIL import Image
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.counts import IdentifyCounts, ImageCounts
@@ -68,7 +67,7 @@ def test_the_files_are_the_originals_the_most_doubtful_pair_first(spark, config,
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *(f"000{number}-{role}" for number in range(1, 6) for role in ("removed.jpg",)),
         *("0001-repeats.png", "0002-repeats.png", "0003-repeats.png", "0004-repeats.jpg", "0005-repeats.png"),
-        *("pairs.csv", "contact-sheet.png"),
+        *("pairs.csv", "index.html"),
     }
     assert (tmp_path / "out/0001-removed.jpg").read_bytes() == jpeg(3)
     assert (tmp_path / "out/0001-repeats.png").read_bytes() == png(2)
@@ -87,10 +86,13 @@ def test_the_files_are_the_originals_the_most_doubtful_pair_first(spark, config,
     }
     assert said == [
         f"5 of 5 duplicates, all there are: {tmp_path / 'out'}",
-        "See pairs.csv, contact-sheet.png.",
+        "See index.html, and pairs.csv.",
     ]
-    with Image.open(tmp_path / "out/contact-sheet.png") as sheet:
-        assert sheet.width == 1000
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count("data:image/webp") == 10
+    assert "<b>5 of 5</b> pairs" in page
+    assert "no. 0004, cosine 0.990000" in page
+    assert page.count("Both are duplicates.") == 1
     assert [path.name for path in (tmp_path / "work").iterdir() if path.name.startswith("_sample")] == []
 
 
@@ -159,16 +161,15 @@ def test_ids_of_a_json_field_are_found_through_the_embeddings(spark, tmp_path):
     assert (tmp_path / "out/0001-repeats.png").read_bytes() == png(2)
 
 
-def test_many_pairs_fill_several_sheets(spark, tmp_path):
-    config = write_run(tmp_path, [(f"b/{n % 5}", f"a/{n % 4}", n / 100) for n in range(61)])
+def test_many_pairs_fill_several_pages(spark, tmp_path):
+    config = write_run(tmp_path, [(f"b/{n % 5}", f"a/{n % 4}", n / 200) for n in range(101)])
 
-    said = sample(spark, config, tmp_path / "out", n=100)
+    said = sample(spark, config, tmp_path / "out", n=200)
 
-    assert sorted(path.name for path in (tmp_path / "out").glob("contact-sheet*")) == [
-        "contact-sheet-01.png",
-        "contact-sheet-02.png",
-    ]
-    assert said[-1] == "See pairs.csv, contact-sheet-01.png to -02.png."
+    pages = sorted((tmp_path / "out").glob("index*"))
+    assert [page.name for page in pages] == ["index-01.html", "index-02.html"]
+    assert [page.read_text().count('class="pair"') for page in pages] == [100, 1]
+    assert said[-1] == "See index-01.html to index-02.html, and pairs.csv."
 
 
 def test_a_folder_with_files_is_not_touched(config, tmp_path):

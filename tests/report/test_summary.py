@@ -10,14 +10,15 @@ import pytest
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.report.summary import Summary, records_together, summarize, write_report
+from spark_imgdedup.report.summarize import records_together, summarize, write_report
+from spark_imgdedup.report.summary import Summary
 from spark_imgdedup.runs.tables import StepRecord, Tables
 
 EMBED = StepRecord(
     "embed",
     "e1",
     10.0,
-    ImageCounts(10, rejected={"no_image": 1, "unreadable": 1}, damaged_shards=("t.tar: cut",)),
+    ImageCounts(10, rejected={"no_image": 1, "unreadable": 1}, damaged_shards=("t.tar: cut",), not_read={"json": 1200}),
 )
 CLUSTER = StepRecord("cluster", "c1", 2.0, ClusterCounts(7, 2, 5, {"zero": 1}), {"embed": "e1"})
 RECALL = {"value": 0.995, "low": 0.99, "high": 0.9975, "pairs": 1200, "rows": 512}
@@ -49,6 +50,7 @@ ALL = {record.step: record for record in (EMBED, CLUSTER, PAIRWISE, IDENTIFY, RE
 def test_a_whole_run_in_lines():
     assert list(summarize(ALL).lines()) == [
         "read         10 samples, 3 without a usable image (no_image 1, unreadable 1, zero 1)",
+        "not read     json 1,200",
         "damaged      t.tar: cut",
         "clusters     2, the largest of 5 rows (71.4%)",
         "compared     1,234 pairs (home): one may do",
@@ -105,6 +107,16 @@ def test_many_damaged_shards_are_counted_and_a_few_named():
 
     assert len(damaged) == 6
     assert damaged[-1] == "damaged      and 1,229 more shards, see report.json"
+
+
+def test_a_dataset_that_grows_is_told_to_be_larger_and_one_that_is_empty_to_be_so():
+    record = StepRecord("remove", "r", 1.0, RemoveCounts(read=2, removed={"listed": 2}, written=0, output="out"))
+
+    assert list(Summary(bytes_before=1_000_000, bytes_after=1_339_000).lines()) == [
+        "bytes        1.0 MB before, 1.3 MB after (33.9% more)"
+    ]
+    assert "beware       nothing is left: all 2 samples were removed" in list(summarize({"remove": record}).lines())
+    assert record.counts.in_words(1.0).endswith("beware, nothing is left")
 
 
 def test_large_datasets_are_told_in_gigabytes():

@@ -62,7 +62,7 @@ def test_a_table_adds_its_own_columns_which_are_known_once_it_is_open():
 
     assert "cluster" in plan_steps(config)
     require_metadata(config, ["image_id", "image", "caption"])
-    with pytest.raises(ConfigError, match=r"no column caption\. There are image_id, url, .* or correct the name"):
+    with pytest.raises(ConfigError, match=r"no column caption\. There are url, image_id, .* or correct the name"):
         require_metadata(config, ["image_id", "image", "url"])
     with pytest.raises(ConfigError, match="there is no column image"):  # the pictures themselves are not kept
         require_metadata(settings("image", input={"path": "data", "format": "table"}), ["image_id", "image"])
@@ -84,3 +84,10 @@ def test_where_hashes_search_alone_the_columns_to_rank_by_must_be_there():
     require_metadata(ranked_by("width"))
     with pytest.raises(ConfigError, match=r"pairwise\.metadata_columns: there is no column quality"):
         require_metadata(ranked_by("quality"))
+
+
+def test_a_column_of_the_table_that_gives_way_to_ours_in_any_case_is_refused():
+    config = settings("WIDTH", input={"path": "data", "format": "table"})
+
+    with pytest.raises(ConfigError, match="there is no column WIDTH"):
+        require_metadata(config, ["image_id", "image", "WIDTH"])

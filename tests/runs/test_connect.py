@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import pytest
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import artifacts
+from spark_imgdedup.runs import progress
 from spark_imgdedup.runs.classic import is_classic, job_group, task_progress
+from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +33,35 @@ def test_the_extras_of_classic_sessions_do_nothing(spark):
 
     assert not is_classic(spark)
     assert task_progress(spark, "group") is None
+
+
+def test_a_block_within_one_of_the_same_name_leaves_the_tag_to_that_one(spark):
+    with job_group(spark, "spark-imgdedup report", "outer"):
+        with job_group(spark, "spark-imgdedup report", "inner"):
+            pass
+        assert set(spark.getTags()) == {"spark-imgdedup-report"}
+
+    assert spark.getTags() == set()
+
+
+def test_a_step_shows_its_tasks_and_its_operations_have_its_tag(spark, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.2)
+    caplog.set_level(logging.INFO)
+
+    def wait(batches):
+        for batch in batches:
+            time.sleep(3)
+            yield batch
+
+    tables = Tables(spark, parse_config({"work_dir": str(tmp_path)}))
+    with progress.progress_of(tables, "embed", "wait"):
+        tags = set(spark.getTags())  # which gives its own set away
+        spark.range(2, numPartitions=2).mapInArrow(wait, "id long").collect()
+
+    assert tags == {"spark-imgdedup-embed"}
+    assert spark.getTags() == set()
+    assert any(line.startswith("embed: ") and " tasks" in line for line in caplog.messages)
 
 
 def test_centroids_over_the_limit_of_a_closure_reach_the_workers_as_a_file(spark, tmp_path):

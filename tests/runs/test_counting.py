@@ -13,10 +13,10 @@ from spark_imgdedup.counts import ClusterCounts, ImageCounts, PairwiseCounts, Sa
 from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.runs import counting
-from spark_imgdedup.stages.blocks import Sample, Written
-from spark_imgdedup.stages.probes import Plan
-from spark_imgdedup.stages.search import Search
-from spark_imgdedup.stages.survey import Recall
+from spark_imgdedup.stages.searching.blocks import Sample, Written
+from spark_imgdedup.stages.searching.probes import Plan
+from spark_imgdedup.stages.searching.search import Search
+from spark_imgdedup.stages.searching.survey import Recall
 
 EMBEDDINGS = schemas.EMBEDDINGS.format(embedding="binary")
 NO_HASHES = parse_config({"detect": {"prepass": []}})

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 
 import pytest
+from pyspark.sql import functions as F
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.counts import OutputCounts, SampleCounts
 from spark_imgdedup.errors import ConfigError, CountsError, ShardError
-from spark_imgdedup.files.publishing import MANIFEST, is_published
+from spark_imgdedup.files.owning.publishing import MANIFEST, is_published
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.schemas import IS_SAMPLE
@@ -99,7 +101,9 @@ def test_repacked_tars_replace_those_of_the_inputs_division(spark, folder):
     assert [each["__key__"] for each in samples] == ["a/000/1", "b/000/0", "b/000/1", "b/000/2", "b/000/3"]
 
 
-def test_a_task_that_fails_leaves_no_tar_under_its_final_name_and_the_earlier_dataset_alone(spark, folder):
+def test_a_task_that_fails_leaves_no_tar_under_its_final_name_and_what_is_finished_is_not_copied_again(
+    spark, folder, caplog
+):
     config = config_for(folder)
     write(spark, config)
     earlier = (folder / "out/a/000.tar").read_bytes()
@@ -114,18 +118,25 @@ def test_a_task_that_fails_leaves_no_tar_under_its_final_name_and_the_earlier_da
     with pytest.raises(Exception, match="Input/output error"):
         write_dataset(Tables(spark, config), index, removed, config, lambda _: None)
 
-    assert [name for name in files_below(folder / "out") if not name.startswith("_temporary")] == [
+    waiting = [name for name in files_below(folder / "out") if name.startswith("_temporary")]
+    assert [name for name in files_below(folder / "out") if name not in waiting] == [
         MANIFEST,
         "a/000.tar",
         "b/000.tar",
     ]
     assert (folder / "out/a/000.tar").read_bytes() == earlier
     assert not is_published(config)
+    (finished,) = (folder / "out" / name for name in waiting if name.endswith(".tar"))
+    number = finished.stat().st_ino
 
     os.remove(folder / "in/b/000.tar")
     make_tar(folder / "in/b/000.tar", [("0.jpg", jpeg(2))])
-    write(spark, config)
+    with caplog.at_level("INFO"):
+        write(spark, config, "a/000/0")
     assert files_below(folder / "out") == [MANIFEST, "a/000.tar", "b/000.tar"]
+    assert "remove: 1 of 2 tars are there from an earlier run" in caplog.text
+    assert (folder / "out/a/000.tar").stat().st_ino == number
+    assert members_of(folder / "out/a/000.tar") == [("1.jpg", jpeg(1)), ("1.cls", b"1")]
     assert is_published(config)
 
 
@@ -172,6 +183,124 @@ def test_a_table_keeps_its_own_columns_and_types(spark, folder):
     assert counts.written == 2
 
 
+def test_loose_images_are_written_as_the_files_they_are_beside_a_list_of_those_that_are_not(spark, tmp_path):
+    pictures = {"a b.jpg": jpeg(0), "sub/x.PNG": png(1), "sub/y.jpg": b"torn", "z.jpg": jpeg(3)}
+    for name, data in pictures.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    config = config_for(tmp_path, {"format": "images"}, output={"format": "images"}, remove={"ids_path": "list"})
+
+    counts = write(spark, config, "a b.jpg", "z.jpg")
+
+    assert (counts.written, counts.files, counts.bytes_after) == (2, 2, len(png(1)) + 4)
+    assert files_below(tmp_path / "out") == [MANIFEST, "removed.csv", "sub/x.PNG", "sub/y.jpg"]
+    assert (tmp_path / "out/sub/x.PNG").read_bytes() == png(1)
+    assert (tmp_path / "out/sub/y.jpg").read_bytes() == b"torn"
+    listed = (tmp_path / "out/removed.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in listed] == ["image_id", "a b.jpg", "z.jpg"]
+    assert listed[0] == "image_id,reason,kept_id"
+    assert is_published(config)
+
+    write(spark, config, "sub/x.PNG")
+
+    assert files_below(tmp_path / "out") == [MANIFEST, "a b.jpg", "removed.csv", "sub/y.jpg", "z.jpg"]
+
+
+@pytest.mark.parametrize("output_format", ["images", "webdataset"])
+def test_loose_images_that_are_copied_when_a_run_dies_are_not_copied_again(spark, tmp_path, output_format, caplog):
+    for number in range(4):
+        (tmp_path / "in" / f"{number}.jpg").parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(jpeg(number))
+    config = config_for(
+        tmp_path,
+        {"format": "images"},
+        output={"format": output_format, "repack": 2 if output_format == "webdataset" else None},
+        remove={"ids_path": "list"},
+    )
+
+    def die(_):
+        raise KeyboardInterrupt
+
+    samples = index_images(spark, config).where(IS_SAMPLE)
+    removed = mark_removals(samples, spark.createDataFrame([("1.jpg",)], "image_id string"), config)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(Tables(spark, config), samples, removed, config, die)
+    n_pieces = 1 if output_format == "images" else 2
+    assert f"remove: {n_pieces} pieces of the output are finished and wait in {tmp_path}/out/_temporary" in caplog.text
+    waiting = {path.stat().st_ino for path in (tmp_path / "out/_temporary").rglob("*") if path.suffix != ".json"}
+    with caplog.at_level("INFO"):
+        write(spark, config, "1.jpg")
+
+    what = "1 of 1 groups of files" if output_format == "images" else "2 of 2 tars"
+    assert f"remove: {what} are there from an earlier run" in caplog.text
+    names = ["0.jpg", "2.jpg", "3.jpg"] if output_format == "images" else ["000000.tar", "000001.tar"]
+    assert {(tmp_path / "out" / name).stat().st_ino for name in names} <= waiting
+    extra = ["removed.csv"] if output_format == "images" else []
+    assert files_below(tmp_path / "out") == sorted([*names, *extra, MANIFEST])
+
+
+def as_tar(spark, folder, first):
+    make_tar(folder / "in/s.tar", [("0.jpg", first), ("1.jpg", jpeg(1))])
+    return "s/0", {}
+
+
+def as_files(spark, folder, first):
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in/0.jpg").write_bytes(first)
+    (folder / "in/1.jpg").write_bytes(jpeg(1))
+    return "0.jpg", {"format": "images"}
+
+
+def as_table(spark, folder, first):
+    rows_ = spark.createDataFrame([("0", first), ("1", jpeg(1))], "image_id string, image binary")
+    rows_.coalesce(1).write.mode("overwrite").parquet(str(folder / "in"))
+    return "0", {"format": "table"}
+
+
+@pytest.mark.parametrize(
+    ("made", "output_format"),
+    [(as_tar, "webdataset"), (as_tar, "parquet"), (as_files, "webdataset"), (as_table, "parquet")],
+)
+def test_what_leaves_is_what_was_compared_or_the_earlier_output_stays(spark, tmp_path, made, output_format):
+    image_id, settings = made(spark, tmp_path, jpeg(0))
+    config = config_for(tmp_path, settings, output={"format": output_format})
+    digest = F.when(F.col("image_id") == image_id, hashlib.sha256(jpeg(0)).hexdigest())
+    samples = index_images(spark, config).where(IS_SAMPLE).withColumn("sha256", digest).localCheckpoint()
+    leaving = select_ids(samples.where("sha256 is not null"), "image_id")
+    removed = mark_removals(samples, leaving, config).localCheckpoint()
+
+    write_dataset(Tables(spark, config), samples, removed, config, lambda _: None)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files_below(tmp_path / "out") if name[0] != "_"}
+    made(spark, tmp_path, jpeg(2))
+    with pytest.raises(Exception, match="is not the one that was compared"):
+        write_dataset(Tables(spark, config), samples, removed, config, lambda _: None)
+
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    assert not (tmp_path / "out/_temporary").exists()
+
+
+def test_an_input_that_changes_while_it_is_copied_is_not_published_and_only_what_changed_is_copied_again(
+    spark, folder, caplog
+):
+    config = config_for(folder)
+
+    def change_and_pass(_):
+        os.utime(folder / "in/a/000.tar", (1, 1))
+
+    samples = index_images(spark, config).where(IS_SAMPLE)
+    nothing = mark_removals(samples, spark.createDataFrame([], "image_id string"), config)
+
+    with pytest.raises(ShardError, match=r"has changed while it was copied\. Nothing was published; run again"):
+        write_dataset(Tables(spark, config), samples, nothing, config, change_and_pass)
+
+    published = [name for name in files_below(folder / "out") if not name.startswith("_temporary")]
+    assert published == [MANIFEST]
+    with caplog.at_level("INFO"):
+        write(spark, config)
+    assert "remove: 1 of 2 tars are there from an earlier run" in caplog.text
+    assert files_below(folder / "out") == [MANIFEST, "a/000.tar", "b/000.tar"]
+
+
 @pytest.mark.parametrize("output_format", ["webdataset", "parquet"])
 def test_loose_images_that_are_too_large_to_decode_are_copied_all_the_same(spark, tmp_path, output_format):
     pictures = {"a b.jpg": jpeg(0), "sub/x.PNG": png(1), "sub/large.jpg": bytes(5000)}
@@ -199,9 +328,11 @@ def test_a_key_that_comes_back_under_another_id_is_refused_before_anything_is_wr
         ("0.jpg", b"2"),
         ("0.json", b'{"uid": "u1"}'),
     ]
+    from pyspark.errors import PythonException
+
     make_tar(tmp_path / "in" / "s.tar", members)
 
-    with pytest.raises(ShardError, match="shard 's' holds 2 samples with the key '0'"):
+    with pytest.raises(PythonException, match=r"ShardError: .*s\.tar: '0\.jpg' at byte \d+ is of sample '0'"):
         write(spark, config_for(tmp_path, {"id_field": "uid"}), "u1")
 
     assert not (tmp_path / "out").exists()
@@ -246,3 +377,4 @@ def test_where_the_sums_are_wrong_the_earlier_output_stays(spark, folder, output
         write(spark, config, "b/000/1", n_more=1)
 
     assert {name: (folder / "out" / name).read_bytes() for name in before} == before
+    assert not (folder / "out/_temporary").exists()

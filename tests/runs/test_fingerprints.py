@@ -9,7 +9,7 @@ import pytest
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.config.steps import STEP
 from spark_imgdedup.errors import ConfigError
-from spark_imgdedup.runs.fingerprints import fingerprint, models_of
+from spark_imgdedup.runs.fingerprints import fingerprint, models_of, row_settings
 
 STEPS = ("embed", "cluster", "pairwise", "identify", "remove")
 
@@ -70,6 +70,8 @@ def changed(one, other):
         ("embed", {"device": "cpu"}, ()),
         ("embed", {"model_dir": "elsewhere"}, ()),
         ("pairwise", {"batch_size": 7}, ()),
+        ("report", {"recall_sample": 7}, STEPS[2:]),
+        ("report", {"page": False, "images": False}, ()),
         ("input", {"storage_options": {"auto_mkdir": True}}, ()),
         ("spark", {"spark.driver.memory": "3g"}, ()),
     ],
@@ -124,6 +126,17 @@ def test_own_embeddings_count_from_clustering_on(data, tmp_path):
     assert STEP["cluster"].built_on(config) == ()
 
 
+def test_the_ids_beside_the_folder_of_the_vectors_count_too(data, tmp_path):
+    for name in ("clip/img_emb/img_emb_0.npy", "clip/metadata/metadata_0.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    config = settings(data, cluster={"embeddings_path": str(tmp_path / "clip/img_emb")})
+    before = chain(config)
+    touch_later(tmp_path / "clip/metadata/metadata_0.parquet")
+
+    assert changed(before, chain(config)) == list(STEPS[1:])
+
+
 def test_a_list_of_ids_takes_the_place_of_the_duplicates(data, tmp_path):
     ids = tmp_path / "ids.parquet"
     ids.write_bytes(b"1")
@@ -158,7 +171,7 @@ def test_an_input_that_has_vanished_is_missed_by_the_steps_that_read_it_only(dat
         tar.unlink()
 
     for step in ("embed", "remove"):
-        with pytest.raises(ConfigError, match=r"no \.tar found"):
+        with pytest.raises(ConfigError, match=r"no \.tar, image or table found"):
             fingerprint(step, config, {})
     assert fingerprint("cluster", config, {"embed": "1"})
     assert fingerprint("identify", config, {"pairwise": "1"})
@@ -166,3 +179,33 @@ def test_an_input_that_has_vanished_is_missed_by_the_steps_that_read_it_only(dat
 
 def test_a_fingerprint_needs_no_input_that_is_not_set():
     assert len(fingerprint("identify", Config(), {})) == 16
+
+
+@pytest.mark.parametrize(
+    ("sections", "is_same"),
+    [
+        ({"input": {"root": "data", "path": ["data/a", "data/b"]}}, True),
+        ({"input": {"root": "data", "path": ["data/a", "data/c"]}}, True),  # what grows with the days
+        ({"input": {"root": "data", "storage_options": {"profile": "mine"}}}, True),
+        ({"embed": {"batch_size": 5, "device": "cpu"}}, True),
+        ({"cluster": {"n_clusters": 3}, "identify": {"eps": 0.2}}, True),
+        ({"input": {"root": "elsewhere"}}, False),
+        ({"input": {"path": "data/a", "root": None}}, False),
+        ({"input": {"trim_borders": False}}, False),
+        ({"input": {"json_fields": ["caption"]}}, False),
+        ({"embed": {"precision": "bf16"}}, False),
+        ({"table": {"embedding_type": "array"}}, False),
+        ({"detect": {"prepass": ["exact", "phash"]}}, False),
+        ({"detect": {"phash_bits": 256}}, False),
+    ],
+    ids=str,
+)
+def test_what_an_image_becomes_is_decided_by_other_settings_than_which_images_there_are(sections, is_same):
+    ours = {"input": {"path": "data/a", "root": "data"}, "detect": {"prepass": ["phash"]}}
+
+    def rows(sections):
+        merged = {name: ours.get(name, {}) | sections.get(name, {}) for name in ours | sections}
+        return row_settings("embed", parse_config(merged), {"model": "its weights"})
+
+    assert (rows(sections) == rows({})) == is_same
+    assert row_settings("embed", parse_config(ours), {"model": "other weights"}) != rows({})

@@ -1,39 +1,31 @@
-"""Lines about a running step, from a real Spark."""
+"""What is shown of a running step, and the names of its jobs, from a real Spark."""
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 import time
+from contextlib import contextmanager
 
 import pytest
+from typer.testing import CliRunner
 
-from spark_imgdedup.runs import progress
-from spark_imgdedup.runs.classic import TaskProgress, is_classic, job_group, task_progress
-from spark_imgdedup.runs.progress import progress_line, progress_lines
+from spark_imgdedup.cli import app
+from spark_imgdedup.config import parse_config
+from spark_imgdedup.pipeline import run
+from spark_imgdedup.runs import display, progress, running
+from spark_imgdedup.runs.classic import is_classic, job_group, task_progress
+from spark_imgdedup.runs.pace import Pace
+from spark_imgdedup.runs.progress import progress_of
+from spark_imgdedup.runs.status import look_at
+from spark_imgdedup.runs.tables import Tables
+from tests.tars import jpeg, make_tar, png
 
 
-@pytest.mark.parametrize(
-    ("step", "now", "seconds", "line"),
-    [
-        ("embed", TaskProgress(0, 8, 0, 0), 5.0, "embed: 0 of 8 tasks"),
-        ("embed", TaskProgress(0, 8, 0, 50), 5.0, "embed: 0 of 8 tasks, 50 images, 10.0 images/s"),
-        (
-            "embed",
-            TaskProgress(0, 8, 2, 4120),
-            10.0,
-            "embed: 2 of 8 tasks, 4,120 images, 412.0 images/s, about 0:00:30 left",
-        ),
-        ("remove", TaskProgress(3, 1200, 1200, 0), 90.0, "remove: 1,200 of 1,200 tasks, about 0:00:00 left"),
-        (
-            "cluster",
-            TaskProgress(1, 2, 1, 7),
-            0.0,
-            "cluster: 1 of 2 tasks, 7 rows, 7,000,000,000.0 rows/s, about 0:00:00 left",
-        ),
-    ],
-)
-def test_a_line_says_tasks_rows_rate_and_the_time_left(step, now, seconds, line):
-    assert progress_line(step, now, seconds) == line
+@pytest.fixture
+def tables(spark, tmp_path):
+    return Tables(spark, parse_config({"work_dir": str(tmp_path / "work")}))
 
 
 def slow_rows(spark, seconds):
@@ -45,18 +37,36 @@ def slow_rows(spark, seconds):
     return spark.range(2, numPartitions=2).mapInArrow(wait, "id long")
 
 
-def test_a_slow_step_has_lines_while_it_runs_and_none_after_it(spark, caplog, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.2)
+def test_a_slow_step_has_lines_and_notes_while_it_runs_and_none_after_it(spark, tables, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "NOTE_SECONDS", 0.2)
     caplog.set_level(logging.INFO)
+    work_dir, noted = tables.config.work_dir, []
 
-    with progress_lines(spark, "embed", "wait"):
+    def count_slowly():
         assert slow_rows(spark, 1.5).count() == 2
+        noted.append(look_at(work_dir, {})["run"])
+
+    with running.told(["embed", "report"], tables.config), progress_of(tables, "embed", "wait"):
+        count_slowly()
     n_lines = len(caplog.messages)
     slow_rows(spark, 0.6).count()
 
     assert n_lines >= 1
     assert all(line.startswith("embed: ") and " of 2 tasks" in line for line in caplog.messages if "of 2" in line)
     assert len(caplog.messages) == n_lines
+    assert (noted[0]["state"], noted[0]["step"], noted[0]["purpose"]) == ("running", "embed", "wait")
+    assert noted[0]["said"].startswith("embed: 0 of ")
+    assert running.read(work_dir, {}) is None
+
+
+def test_a_run_that_fails_leaves_word_of_it(tables):
+    with pytest.raises(ZeroDivisionError), running.told(["embed"], tables.config), progress_of(tables, "embed", "fail"):
+        raise ZeroDivisionError("by nothing")
+
+    found = look_at(tables.config.work_dir, {})["run"]
+    assert (found["state"], found["step"], found["error"]) == ("failed", "embed", "ZeroDivisionError: by nothing")
 
 
 def test_the_jobs_of_a_step_carry_its_name_and_the_callers_own_name_returns(spark):
@@ -76,34 +86,125 @@ def test_the_jobs_of_a_step_carry_its_name_and_the_callers_own_name_returns(spar
         spark.sparkContext.setLocalProperty("spark.job.description", None)
 
 
+def jobs_by_number(spark):
+    """(group, description) of each job that the session knows, by its number."""
+    found = spark.sparkContext._jsc.sc().statusStore().jobsList(None)
+    jobs = [found.apply(place) for place in range(found.size())]
+    return {job.jobId(): (_value(job.jobGroup()), _value(job.description())) for job in jobs}
+
+
+def _value(option):
+    return option.get() if option.isDefined() else None
+
+
+def test_every_job_of_a_run_and_of_what_looks_at_it_has_the_name_of_its_step(spark, tmp_path):
+    make_tar(tmp_path / "in/a.tar", [("0.jpg", jpeg(1)), ("1.jpg", jpeg(1)), ("2.png", png(2)), ("3.jpg", b"none")])
+    settings = {
+        "input": {"path": str(tmp_path / "in")},
+        "work_dir": str(tmp_path / "work"),
+        "output": {"path": str(tmp_path / "out")},
+        "embed": {"model": "tests.encoders:ColourEncoder"},
+        "cluster": {"n_clusters": 1},
+        "identify": {"eps": 0.01},
+    }
+    file = tmp_path / "dedup.json"
+    file.write_text(json.dumps(settings))  # which is YAML too
+    before = max(jobs_by_number(spark), default=-1)
+
+    run(parse_config(settings), spark)
+    for command in (["eps"], ["sample", "--to", str(tmp_path / "review")], ["export", "--to", str(tmp_path / "out2")]):
+        done = CliRunner().invoke(app, [*command, "--config", str(file)])
+        assert done.exit_code == 0, done.output
+    jobs = [named for number, named in jobs_by_number(spark).items() if number > before]
+
+    groups = {group for group, _ in jobs}
+    assert {group for group in groups if group is None or not group.startswith("spark-imgdedup ")} == set()
+    assert [description for _, description in jobs if not description] == []
+    assert {"spark-imgdedup embed", "spark-imgdedup report", "spark-imgdedup eps", "spark-imgdedup sample"} <= groups
+
+
 def test_nothing_running_has_no_progress(spark):
     assert is_classic(spark)
     assert task_progress(spark, "nobody") is None
 
 
-class _StoppedSession:
-    """What a session looks like to the watcher once its JVM is gone."""
+class _Gone:
+    """What tables look like to the watcher once the JVM is gone."""
 
-    @property
-    def sparkContext(self):  # Spark's name
+    session = None
+
+    def path(self, name):
         raise ConnectionRefusedError("the JVM is gone")
 
 
 def test_a_session_that_stops_costs_the_lines_and_not_the_run(caplog, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
     caplog.set_level(logging.DEBUG, logger="spark_imgdedup")
-    done = progress.threading.Event()
-    watcher = progress.threading.Thread(target=progress._watch, args=(_StoppedSession(), "embed", "g", done))
 
-    watcher.start()
-    while not any("no progress" in line for line in caplog.messages) and watcher.is_alive():
-        time.sleep(0.01)
-
-    assert watcher.is_alive()
-    done.set()
-    watcher.join()
+    with progress_of(_Gone(), "embed", "nothing"):
+        while not any("no progress" in line for line in caplog.messages):
+            time.sleep(0.01)
 
 
-def test_an_error_of_the_step_passes_through(spark):
-    with pytest.raises(ZeroDivisionError), progress_lines(spark, "embed", "fail"):
+def test_an_error_of_the_step_passes_through(tables):
+    with pytest.raises(ZeroDivisionError), progress_of(tables, "embed", "fail"):
         raise ZeroDivisionError
+
+
+def test_in_a_terminal_a_line_changes_and_the_log_goes_above_it(monkeypatch, capsys):
+    monkeypatch.setattr(display, "_IS_LIVE", True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    log, handler = logging.getLogger("spark_imgdedup.test"), display.StandardError()
+    log.addHandler(handler)
+    try:
+        shown = display.open_display("embed")
+        shown.show(Pace("embed", "412 of 5,000 images", 0.0824, 83.0))
+        log.warning("a line of the log")
+        shown.close()
+    finally:
+        log.removeHandler(handler)
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "412 of 5,000 images" in printed.err
+    assert "0:01:23 left" in printed.err
+    assert "a line of the log" in printed.err
+
+
+@contextmanager
+def notebook(monkeypatch):
+    """Our logger, without handlers as the root of all is then (pytest gives it some), and a loaded ipykernel."""
+    ours, root = logging.getLogger("spark_imgdedup"), logging.getLogger()
+    before = (ours.handlers[:], ours.level, root.handlers[:])
+    ours.handlers[:], root.handlers[:] = [], []
+    ours.setLevel(logging.NOTSET)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    try:
+        yield ours
+    finally:
+        ours.handlers[:], root.handlers[:] = before[0], before[2]
+        ours.setLevel(before[1])
+
+
+def test_in_a_notebook_the_log_is_shown_once_and_not_twice_a_line(monkeypatch, capsys):
+    with notebook(monkeypatch) as ours:
+        for _ in range(3):
+            display.show_log_in_notebooks()
+        ours.getChild("runs").info("embed: begins")
+        first = capsys.readouterr().err
+        logging.basicConfig(stream=sys.stderr)  # the notebook sets up logging later
+        ours.getChild("runs").info("embed: goes on")
+        second = capsys.readouterr().err
+
+    assert first.count("embed: begins") == 1
+    assert second.count("embed: goes on") == 1
+
+
+def test_where_a_notebook_has_set_up_logging_nothing_is_added(monkeypatch):
+    with notebook(monkeypatch) as ours:
+        logging.getLogger().addHandler(logging.NullHandler())
+
+        display.show_log_in_notebooks()
+
+        assert ours.handlers == []

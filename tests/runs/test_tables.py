@@ -143,11 +143,18 @@ def test_an_id_that_occurs_twice_stops_the_run_with_both_places(spark):
         require_unique_ids(df, "image_id")
 
 
+def test_of_an_id_that_a_wrong_column_repeats_the_first_four_places_are_named(spark):
+    rows = spark.range(10_000).selectExpr("'cat' as label", "'a' as shard", "lpad(id, 5, '0') as key")
+
+    with pytest.raises(ShardError, match=r"'cat' from a : 00000, a : 00001, a : 00002, a : 00003\. Rename"):
+        require_unique_ids(rows, "label")
+
+
 def test_own_ids_that_occur_twice_are_named_too(spark):
     with pytest.raises(ShardError, match=r"'5' from 5, 5\."):
         require_unique_ids(spark.createDataFrame([(5,), (5,), (6,)], "vid long"), "vid")
 
 
 def test_a_row_without_an_id_stops_the_run(spark):
-    with pytest.raises(ShardError, match="column 'vid' has rows without"):
+    with pytest.raises(ShardError, match="but 1 rows have none in column 'vid'"):
         require_unique_ids(spark.createDataFrame([(5,), (None,)], "vid long"), "vid")

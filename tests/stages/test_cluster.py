@@ -18,9 +18,9 @@ from spark_imgdedup.stages import centroids as training
 from spark_imgdedup.stages import cluster as stage
 from spark_imgdedup.stages.centroids import fit_centroids, unit_sample
 from spark_imgdedup.stages.cluster import assign_clusters
-from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
-from spark_imgdedup.stages.vector_source import vector_source
+from spark_imgdedup.stages.user_input.user_tables import open_table
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
+from spark_imgdedup.stages.vectors.vector_source import vector_source
 from tests.arrow import to_arrow
 from tests.spark_versions import needs_spark_4
 

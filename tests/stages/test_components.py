@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from spark_imgdedup.stages.components import label_by_stars, label_in_one_task
+from spark_imgdedup.stages.grouping.components import label_by_stars, label_in_one_task
 
 
 def graphs():

@@ -10,10 +10,10 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import rank_order
-from spark_imgdedup.stages.groups import map_groups, map_sorted_groups
+from spark_imgdedup.stages.grouping.groups import map_groups, map_sorted_groups
 from spark_imgdedup.stages.kept_columns import rank_keys
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors
 
 # The hand-made cluster: the centroid is row 0, and rows 4 and 5 repeat it.
 SIX = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12], [1, 2, 3], [1, 2, 3]], np.float32)

@@ -3,15 +3,14 @@ from __future__ import annotations
 import pytest
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.errors import ConfigError, SchemaError
-from spark_imgdedup.files.copy_plan import plan_copies
-from spark_imgdedup.files.shards import list_shards
-from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.files.copying.copy_plan import plan_copies
+from spark_imgdedup.files.tars.shards import list_shards
+from spark_imgdedup.stages.index import index_embeddings, index_images
+from spark_imgdedup.stages.loose_files import pack_images
 from spark_imgdedup.stages.remove import (
     copy_tars,
     mark_removals,
-    pack_images,
-    read_ids,
     read_kept,
     remove_images,
     select_ids,
@@ -19,7 +18,7 @@ from spark_imgdedup.stages.remove import (
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
 
 SAMPLES = "image_id string, shard string, key string, rejected_because string"
-REMOVED = "image_id string, shard string, key string, reason string"
+REMOVED = "image_id string, shard string, key string, reason string, sha256 string"
 
 
 def rows(df, *columns):
@@ -66,21 +65,10 @@ def test_a_wrong_column_is_an_error_and_never_a_list_of_nothing(spark):
 
     with pytest.raises(SchemaError, match="no column 'image_id', it has uid, score"):
         remove_images(images, ids)
-    with pytest.raises(SchemaError, match="needs uid"):
+    with pytest.raises(SchemaError, match="no column 'uid', it has image_id"):
         remove_images(images, ids, image_id="uid")
     with pytest.raises(SchemaError, match="nothing was removed"):
         select_ids(ids, "id")
-
-
-def test_lists_of_ids_are_read_from_nested_folders_one_of_numbers_and_one_of_text(spark, tmp_path):
-    for name, ids in {"a": ["1", "x/2"], "b/c": ["x/2", None]}.items():
-        spark.createDataFrame([(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "text" / name))
-    spark.range(1, 3).selectExpr("cast(id as int) as uid", "0.5 as score").write.parquet(str(tmp_path / "numbers"))
-
-    ids = read_ids(spark, (str(tmp_path / "numbers"), str(tmp_path / "text")), "uid")
-
-    assert sorted(row["image_id"] or "" for row in ids.collect()) == ["", "1", "1", "2", "x/2", "x/2"]
-    assert rows(select_ids(ids, "image_id")) == [("1",), ("2",), ("x/2",)]
 
 
 @pytest.mark.parametrize("kind", ["double", "float", "decimal(9,2)", "boolean", "date", "array<string>"])
@@ -98,25 +86,6 @@ def test_ids_of_every_other_kind_are_text(spark, kind):
     ids = spark.createDataFrame([("7",)], "id string").selectExpr(f"cast(id as {kind}) as id")
 
     assert rows(select_ids(ids, "id")) == [("7",)]
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "said"),
-    [
-        (None, ConfigError, "no such table"),
-        ("", ConfigError, "no files there"),
-        ("name", SchemaError, "no column 'uid', it has name"),
-    ],
-)
-def test_one_bad_list_among_several_is_refused(spark, tmp_path, content, error, said):
-    spark.createDataFrame([("a",)], "uid string").write.parquet(str(tmp_path / "good"))
-    if content is not None:
-        (tmp_path / "bad").mkdir()
-    if content:
-        spark.createDataFrame([("a",)], "name string").write.parquet(str(tmp_path / "bad" / "b"))
-
-    with pytest.raises(error, match=said):
-        read_ids(spark, (str(tmp_path / "good"), str(tmp_path / "bad")), "uid")
 
 
 # --- what leaves
@@ -175,9 +144,23 @@ def test_one_id_may_name_several_samples_by_a_field_and_none_that_lacks_it(spark
     ids = spark.createDataFrame([("u",)], "image_id string")
 
     assert rows(mark_removals(samples, ids, parse_config({}))) == [
-        ("s/0", "s", "0", "duplicate"),
-        ("s/1", "s", "1", "duplicate"),
+        ("s/0", "s", "0", "duplicate", None),
+        ("s/1", "s", "1", "duplicate", None),
     ]
+
+
+def test_the_digest_of_an_image_that_was_compared_goes_with_what_leaves_as_far_as_the_copy(spark, folder):
+    config = config_for(folder)
+    rows_ = [("a/000/0", "a/000", "0", None, "0" * 64, 7), ("a/000/2", "a/000", "2", None, None, 7)]
+    embeddings = spark.createDataFrame(rows_, SAMPLES + ", sha256 string, width int")
+    ids = spark.createDataFrame([("a/000/0",), ("a/000/2",)], "image_id string")
+
+    removed = mark_removals(index_embeddings(embeddings, config), ids, config)
+
+    assert rows(removed, "image_id", "sha256") == [("a/000/0", "0" * 64), ("a/000/2", None)]
+    tasks = plan_copies(list_shards(config.input), {}, None)
+    with pytest.raises(Exception, match="the image of '0' is not the one that was compared"):
+        copy_tars(removed, tasks, config, str(folder / "tmp")).collect()
 
 
 # --- copies
@@ -204,7 +187,7 @@ def rows_per_partition(df):
 
 
 def removed_of(spark, *ids):
-    found = [(f"{shard}/{key}", shard, key, "duplicate") for shard, key in ids]
+    found = [(f"{shard}/{key}", shard, key, "duplicate", None) for shard, key in ids]
     return spark.createDataFrame(found, REMOVED)
 
 
@@ -215,16 +198,23 @@ def test_tars_are_copied_without_what_leaves_in_one_task_a_shard(spark, folder):
 
     copied = copy_tars(removed, tasks, config, str(folder / "tmp"))
 
-    found = {row["name"]: row for row in copied.collect()}
-    assert rows_per_partition(copied) == [1, 1, 1]
+    told = copied.collect()
+    found = {row["tar"]: row for row in told if row["key"] is None}
+    assert rows_per_partition(copied.where("key is null")) == [1, 1, 1]
     assert {name: (row["n_samples"], row["n_cut"], len(row["damage"])) for name, row in found.items()} == {
-        "a/000": (1, 0, 0),
-        "b/000": (0, 0, 0),
-        "b/001": (1, 1, 1),
+        "a/000.tar": (1, 0, 0),
+        "b/000.tar": (0, 0, 0),
+        "b/001.tar": (1, 1, 1),
     }
-    assert members_of(found["a/000"]["temporary"]) == [("x/1.PNG", png(1)), ("x/1.png.json", b"{}")]
-    assert members_of(found["b/000"]["temporary"]) == [("README", b"kept")]
-    assert members_of(found["b/001"]["temporary"]) == [("0.jpg", jpeg(4))]
+    assert members_of(found["a/000.tar"]["temporary"]) == [("x/1.PNG", png(1)), ("x/1.png.json", b"{}")]
+    assert members_of(found["b/000.tar"]["temporary"]) == [("README", b"kept")]
+    assert members_of(found["b/001.tar"]["temporary"]) == [("0.jpg", jpeg(4))]
+    assert sorted(
+        (row["image_id"], row["shard"], row["key"], row["tar"], row["bytes"]) for row in told if row["key"]
+    ) == [
+        ("a/000/x/1", "a/000", "x/1", "a/000.tar", len(png(1)) + 2),
+        ("b/001/0", "b/001", "0", "b/001.tar", len(jpeg(4))),
+    ]
 
 
 def test_each_repacking_task_has_a_partition_of_its_own_however_uneven_the_work(spark, folder):
@@ -234,10 +224,11 @@ def test_each_repacking_task_has_a_partition_of_its_own_however_uneven_the_work(
 
     copied = copy_tars(removed_of(spark), tasks, config, str(folder / "tmp"))
 
-    assert [(row["name"], row["n_samples"]) for row in copied.orderBy("name").collect()] == [
-        (f"{number:06d}", 1) for number in range(4)
+    tars = copied.where("key is null")
+    assert [(row["tar"], row["n_samples"]) for row in tars.orderBy("tar").collect()] == [
+        (f"{number:06d}.tar", 1) for number in range(4)
     ]
-    assert rows_per_partition(copied) == [1, 3]
+    assert rows_per_partition(tars) == [1, 3]
 
 
 def test_samples_become_rows_with_their_members_under_the_names_they_have(spark, folder):
@@ -263,10 +254,18 @@ def test_loose_images_become_tars_in_which_every_image_is_a_sample_of_its_own(sp
     config = parse_config({"input": {"path": str(tmp_path / "in"), "format": "images"}, "output": {"repack": 3}})
     index = index_images(spark, config)
 
-    packed = pack_images(index.select("image_id"), config, str(tmp_path / "tmp"), len(names)).orderBy("name").collect()
+    rows_of = pack_images(index.select("image_id"), config, str(tmp_path / "tmp"), len(names)).orderBy("tar").collect()
 
+    packed = [row for row in rows_of if row["key"] is None]
     samples = [sample for row in packed for sample in webdataset_samples(row["temporary"])]
-    assert [(row["name"], row["n_samples"]) for row in packed] == [("000000", 3), ("000001", 3), ("000002", 2)]
+    assert [(row["tar"], row["n_samples"]) for row in packed] == [
+        ("000000.tar", 3),
+        ("000001.tar", 3),
+        ("000002.tar", 2),
+    ]
+    kept = {(row["image_id"], row["shard"], row["tar"], row["bytes"]) for row in rows_of if row["key"] is not None}
+    assert kept >= {("a.jpg", "", "000000.tar", 1), ("sub.x/a.jpg", "sub.x", "000002.tar", 1)}
+    assert len(kept) == len(names)
     assert [sample["__key__"] for sample in samples] == [
         "a%252Ejpg",
         "a%2Ejpg",

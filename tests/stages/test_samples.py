@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.stages.samples import save_images
+from spark_imgdedup.kernels.bounds import ImageError
+from spark_imgdedup.stages.vectors.samples import save_images, show_images
 from tests.tars import encoded, jpeg, make_tar, png, tar_bytes
 
 
@@ -127,3 +128,44 @@ def test_loose_images_are_found_by_their_paths(spark, tmp_path, name):
 
     assert found[name] == (name[-3:], jpeg(1), None)
     assert found["gone.jpg"][2].startswith("FileNotFoundError")
+
+
+def length(data):
+    if data.startswith(b"\x89PNG"):
+        raise ImageError("unreadable", "no PNG today")
+    return f"{len(data)} bytes"
+
+
+def shown(spark, config, ids):
+    return {
+        row["image_id"]: (row["shown"], row["problem"]) for row in show_images(spark, config, ids, length).collect()
+    }
+
+
+def test_what_is_made_of_the_bytes_comes_back_and_no_file_is_written(spark, tmp_path):
+    config = tars(tmp_path / "in")
+    loose, table = tmp_path / "loose", tmp_path / "table"
+    (loose / "b").mkdir(parents=True)
+    (loose / "b/1.jpg").write_bytes(jpeg(2))
+    (loose / "2.png").write_bytes(png(5))
+    table.mkdir()
+    frame = pd.DataFrame({"image_id": ["x", "y", "z"], "image": [jpeg(2), png(5), None]})
+    frame.to_parquet(table / "0.parquet", index=False)
+    before = sorted(tmp_path.rglob("*"))
+
+    from_tars = shown(spark, config, frozenset(["a/b/1", "a/b/3"]))
+    from_files = shown(
+        spark,
+        parse_config({"input": {"path": str(loose), "format": "images"}}),
+        frozenset(["b/1.jpg", "2.png", "gone.jpg"]),
+    )
+    from_rows = shown(
+        spark, parse_config({"input": {"path": str(table), "format": "table"}}), frozenset(["x", "y", "z"])
+    )
+
+    made, refused = (f"{len(jpeg(2))} bytes", None), (None, "no PNG today")
+    assert from_tars == {"a/b/1": made, "a/b/3": (None, "no_image")}
+    assert from_files.pop("gone.jpg")[1].startswith("FileNotFoundError")
+    assert from_files == {"b/1.jpg": made, "2.png": refused}
+    assert from_rows == {"x": made, "y": refused, "z": (None, "no_image")}
+    assert sorted(tmp_path.rglob("*")) == before

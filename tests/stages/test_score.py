@@ -12,7 +12,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.models.heads import load_head
 from spark_imgdedup.stages.score import ScoreFilter, filters_of, score_images
-from spark_imgdedup.stages.vector_column import VectorColumn, mark_vectors, vector_column
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
 
 OWN = "tests.scorers:FirstNumber"
 
@@ -178,6 +178,15 @@ def test_a_vector_that_cannot_be_scored_is_rejected_and_says_why(spark, first_nu
     }
     # Made unit length before they are scored.
     assert {row.n: row.aesthetic_score for row in found if row.aesthetic_score is not None} == {0: 0.6, 8: 0.0}
+
+
+def test_the_right_length_is_that_of_most_vectors_and_not_of_those_that_are_read_first(spark, first_number):
+    vectors = [[1.0, 0.0, 0.0]] * 80 + [[3.0, 4.0]] * 90
+    df = spark.createDataFrame(list(enumerate(vectors)), "n int, embedding array<float>").coalesce(1)
+
+    found = score_images(df, head_filters(aesthetic_head=first_number)).groupBy("rejected_because").count().collect()
+
+    assert {row["rejected_because"]: row["count"] for row in found} == {"wrong_length": 80, None: 90}
 
 
 def test_rows_keep_their_order_across_arrow_batches(spark, first_number):

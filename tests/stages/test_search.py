@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages import search as stage
 from spark_imgdedup.stages.centroids import fit_centroids
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.pairwise import score_pairs
-from spark_imgdedup.stages.search import search_blocks
-from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.searching import search as stage
+from spark_imgdedup.stages.searching.search import search_blocks
+from spark_imgdedup.stages.user_input.user_tables import open_table
 from tests.stages.vectors import DIM, EPS, blocks_of, crowded, folders, settings, written
 
 

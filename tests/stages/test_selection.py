@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from spark_imgdedup.files import artifacts
-from spark_imgdedup.kernels.ranking import hash_ids
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages import group_files, large_groups
 from spark_imgdedup.stages.centroids import fit_centroids
 from spark_imgdedup.stages.cluster import assign_clusters
-from spark_imgdedup.stages.components import label_in_one_task
-from spark_imgdedup.stages.glue import link_edges
-from spark_imgdedup.stages.group_files import write_groups
-from spark_imgdedup.stages.members import NEVER_SEED, reach_at
-from spark_imgdedup.stages.search import search_blocks
-from spark_imgdedup.stages.selection import select_duplicates, select_in_clusters
-from spark_imgdedup.stages.sweep import Sweep
-from spark_imgdedup.stages.user_tables import open_table
+from spark_imgdedup.stages.grouping import group_files, large_groups
+from spark_imgdedup.stages.grouping.components import label_in_one_task
+from spark_imgdedup.stages.grouping.glue import link_edges
+from spark_imgdedup.stages.grouping.group_files import write_groups
+from spark_imgdedup.stages.grouping.members import reach_at
+from spark_imgdedup.stages.grouping.said import said_of
+from spark_imgdedup.stages.grouping.selection import select_duplicates, select_in_clusters
+from spark_imgdedup.stages.grouping.sweep import Sweep
+from spark_imgdedup.stages.searching.search import search_blocks
+from spark_imgdedup.stages.user_input.user_tables import open_table
 from tests.stages.vectors import EPS, blocks_of, crowded, folders, settings, written
 
 ROWS = crowded()
@@ -40,14 +42,15 @@ def grouped(spark, tmp_path, config, eps=EPS):
     return blocks, write_groups(blocks, labels, str(tmp_path / "groups")), rows
 
 
-def walk(distances, eps, never=()):
-    """{id: id that stays for it} by greedy, in the order of `hard`, over all pairs."""
+def walk(distances, eps, never=(), apart=()):
+    """{id: id that stays for it} by greedy, in the order of `hard`, over all pairs but those called different."""
     unit = l2_normalize(ROWS).astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     order = sorted(IDS, key=lambda id_: (id_ in never, distances[id_], id_), reverse=True)
     kept, gone = [], {}
     for id_ in order:
-        stays = [other for other in kept if np.round(unit[int(id_[3:])] @ unit[int(other[3:])], 6) >= round(1 - eps, 6)]
+        near = [other for other in kept if np.round(unit[int(id_[3:])] @ unit[int(other[3:])], 6) >= round(1 - eps, 6)]
+        stays = [other for other in near if frozenset((id_, other)) not in apart]
         if stays and id_ not in never:
             gone[id_] = stays[0]
         else:
@@ -89,7 +92,7 @@ def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
     monkeypatch.setattr(large_groups, "BIN_ROWS", 5)
     monkeypatch.setattr(large_groups, "HEAD_ROWS", head_rows)
     never = set(list(walk(distances, EPS))[::5])
-    hashes = artifacts.save(str(tmp_path / "never"), np.sort(hash_ids(sorted(never), NEVER_SEED)))
+    hashes = artifacts.save(str(tmp_path / "never"), said_of(sorted(never)))
     numbers = iter(range(100))
 
     def store(df):
@@ -97,7 +100,10 @@ def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
         df.write.parquet(path)
         return spark.read.parquet(path)
 
-    for stays, must in ((None, ()), (hashes, never)):
+    apart = frozenset(map(frozenset, list(walk(distances, EPS).items())[::3]))
+    different = artifacts.save(str(tmp_path / "apart"), said_of(sorted(never), map(sorted, apart)))
+
+    for stays, must, cut in ((None, (), ()), (hashes, never, ()), (different, never, apart)):
         reach = reach_at(EPS, config)
         assert large_groups.is_large(groups).any()
         parts, rest = large_groups.Rounds(blocks, reach, stays, store).settle(groups)
@@ -106,7 +112,7 @@ def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
             assert not set(found) & set(pairs_of(part))
             found |= pairs_of(part)
         assert parts
-        assert found == walk(distances, EPS, must)
+        assert found == walk(distances, EPS, must, cut)
 
 
 def test_components_keep_one_row_of_all_that_hang_together(spark, tmp_path, table):
@@ -137,7 +143,7 @@ def test_rows_that_must_stay_stay_and_take_the_others(spark, tmp_path, table):
     config = settings(table, pairwise={"probes": "margin"})
     blocks, groups, distances = grouped(spark, tmp_path, config)
     never = set(list(walk(distances, EPS))[::3])
-    hashes = artifacts.save(str(tmp_path / "never"), np.sort(hash_ids(sorted(never), NEVER_SEED)))
+    hashes = artifacts.save(str(tmp_path / "never"), said_of(sorted(never)))
 
     found = pairs_of(select_duplicates(blocks, groups, reach_at(EPS, config), "greedy", hashes))
 
@@ -159,6 +165,8 @@ def test_a_sweep_counts_what_the_rule_removes_at_each_of_many_eps(spark, tmp_pat
         assert level.n_new == len(set(found) - before)
         assert len(level.pairs) == min(2, level.n_new)
         assert all(found[pair.id] == pair.max_id for pair in level.pairs)
+        stays_for = Counter(found.values())
+        assert (level.n_groups, level.largest) == (len(stays_for), max(stays_for.values(), default=-1) + 1)
         before = set(found)
     assert survey[-1].n_removed > survey[0].n_removed > 0
 

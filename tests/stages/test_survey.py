@@ -13,11 +13,11 @@ from spark_imgdedup.files import artifacts
 from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.kernels.kmeans import nearest_centroid
 from spark_imgdedup.kernels.vectors import UnitRows, l2_normalize
-from spark_imgdedup.stages import survey
-from spark_imgdedup.stages.blocks import Blocks, Sample
-from spark_imgdedup.stages.choice import CHOICES, choose_plan, made_pairs
-from spark_imgdedup.stages.probes import Plan
-from spark_imgdedup.stages.survey import NearPairs, halves, measure_recall
+from spark_imgdedup.stages.searching import survey
+from spark_imgdedup.stages.searching.blocks import Blocks, Sample
+from spark_imgdedup.stages.searching.choice import CHOICES, choose_plan, made_pairs
+from spark_imgdedup.stages.searching.probes import Plan
+from spark_imgdedup.stages.searching.survey import NearPairs, halves, measure_recall
 
 DIM = 8
 
@@ -77,16 +77,50 @@ def test_all_pairs_found_leave_room_for_one_that_was_not_in_the_sample():
     assert 0.95 < found.low < 0.97
 
 
+def crowd():
+    """Rows of which many are near each other, with their ids and homes; each of the first ones is in the sample."""
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((9, DIM))[rng.integers(0, 9, 400)] + 0.02 * rng.standard_normal((400, DIM))
+    unit, centroids = l2_normalize(vectors), l2_normalize(rng.standard_normal((5, DIM)))
+    homes = nearest_centroid(unit, centroids)[0].astype(np.int32)
+    ids = np.array([f"row {number}" for number in range(400)], object)
+    return ids, homes, unit, UnitRows.of(centroids)
+
+
+def looks_of(parts, eps=0.003):
+    """What is seen of the crowd where its rows lie in these parts."""
+    ids, homes, unit, centroids = crowd()
+    sample = Sample(pa.array(ids[:30]), homes[:30].astype(np.int64), unit[:30])
+    search = survey.Search.of(sample, UnitRows.of(unit[:30]), centroids, eps)
+    found = []
+    for rows in parts:
+        thin = pa.table({"id": pa.array(ids[rows]), "cluster_id": pa.array(homes[rows])})
+        found.append(search.look(thin, UnitRows.of(unit[rows])))
+    return survey.pairs_seen(survey.first_drawn(found))
+
+
 def test_of_the_many_pairs_of_one_row_some_are_looked_at_and_stand_for_all(monkeypatch):
-    monkeypatch.setattr(survey, "MOST_LOOKED_AT", 4)
-    at, number = np.repeat([0, 1, 3], [2, 100, 5]), np.arange(107)
+    every = looks_of([np.arange(400)])
+    monkeypatch.setattr(survey, "MOST_LOOKED_AT", 8)
+    some = looks_of([np.arange(400)])
 
-    rows, others, weights = survey._thinned(at, number, np.random.default_rng(0))
+    _, _, unit, _ = crowd()
+    near = np.round(unit[:30].astype(float) @ unit.T.astype(float), 6) >= 0.997
+    assert np.bincount(every.rows).tolist() == (near.sum(axis=1) - 1).tolist()  # none is a pair with itself
+    assert np.bincount(some.rows).max() <= 8 < near.sum(axis=1).min()
+    assert some.weights.sum() == pytest.approx(every.weights.sum(), rel=0.2)
 
-    assert np.bincount(rows).tolist() == [2, 4, 0, 4]
-    assert np.bincount(rows, weights).tolist() == [2, 100, 0, 5]
-    assert set(others.tolist()) <= set(number.tolist())
-    assert [at[other] for other in others] == rows.tolist()
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pairs_that_are_looked_at_are_the_same_however_rows_lie_in_files(monkeypatch, seed):
+    monkeypatch.setattr(survey, "MOST_LOOKED_AT", 8)
+    whole = looks_of([np.arange(400)])
+    mixed = np.random.default_rng(seed).permutation(400)
+
+    parts = looks_of(np.split(mixed, [1, 30, 90, 250]))
+
+    for name in ("rows", "weights", "alphas", "nearest"):
+        assert getattr(parts, name).tobytes() == getattr(whole, name).tobytes(), name
 
 
 def test_rows_count_in_their_order_until_there_are_enough_pairs(monkeypatch):
@@ -143,7 +177,7 @@ def test_without_pairs_made_ones_judge_and_the_price_has_a_limit(tmp_path, monke
     blocks, sample = space(tmp_path, target_recall=1.0)
     few = pairs_of([0.0], [1])
     generous = choose_plan(blocks, sample, few, 0.3)
-    monkeypatch.setattr("spark_imgdedup.stages.choice.MOST_TIMES", 1.5)
+    monkeypatch.setattr("spark_imgdedup.stages.searching.choice.MOST_TIMES", 1.5)
     limited = choose_plan(blocks, sample, few, 0.3)
 
     assert generous.plan.is_lossless

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.stages.survivors import exchange, final_columns, follow_copies, name_survivors, stand_in
+from spark_imgdedup.stages.grouping.survivors import exchange, final_columns, follow_copies, name_survivors, stand_in
 
 CONFIG = parse_config(
     {"detect": {"prepass": ["exact"]}, "pairwise": {"keep": "pixels desc"}, "identify": {"rule": "greedy", "eps": 0.1}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 
 import numpy as np
@@ -10,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.ml.linalg import Vectors
 
-from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.errors import ConfigError, ImgDedupError, SchemaError
 from spark_imgdedup.stages.score import ScoreFilter, score_images
-from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_column import HALVES, VectorColumn, vector_column, widen_halves
+from spark_imgdedup.stages.user_input.user_tables import open_table
+from spark_imgdedup.stages.vectors.vector_column import HALVES, VectorColumn, mark_vectors, vector_column, widen_halves
 from tests.arrow import to_arrow
 from tests.spark_versions import SPARK_4, needs_spark_4
 
@@ -142,3 +143,93 @@ def test_an_older_spark_says_that_it_cannot_read_float16(spark, tmp_path):
 
     with pytest.raises(SchemaError, match=r"t.parquet: Spark 3.5.\d+ cannot read Parquet with float16 numbers in it"):
         opened(spark, tmp_path / "t.parquet")
+
+
+def test_every_row_and_column_of_files_that_differ_is_read(spark, tmp_path, caplog):
+    """Ids of two types, a column more, vectors of two widths, an untyped column, other case, another order."""
+    folder = tmp_path / "odd [1]{a,b}*"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "0.parquet", id=["x"], v=pa.array([[1.0]], pa.list_(pa.float32())), n=pa.array([None]), URL=["u"])
+    write(folder / "1.parquet", v=pa.array([[0.1]]), id=pa.array([7], pa.int32()), n=pa.array([5]), more=[True])
+    write(folder / "deep/2.parquet", url=["w"], id=pa.array([2**63], pa.uint64()), n=pa.array([0.5]), v=[[2.0]])
+    write(folder / "deep/000000_0", id=["hive"], v=[[3.0]])
+    write(folder / "_metadata", id=["none of the table"])
+    (folder / "README.md").write_text("# pictures")
+    (folder / "empty.parquet").touch()
+    for name in ("_own", ".hidden"):
+        write(folder / name / "3.parquet", id=["of no table"])
+
+    rows = opened(spark, folder).select("id", "v", "n", "URL", "more").collect()
+
+    assert sorted(map(tuple, rows)) == [
+        ("7", [0.1], 5.0, None, True),
+        (str(2**63), [2.0], 0.5, "w", None),
+        ("hive", [3.0], None, None, None),
+        ("x", [1.0], None, "u", None),
+    ]
+    said = [record.getMessage().partition(": ")[2] for record in caplog.records if str(folder) in record.getMessage()]
+    assert said == [
+        "passed over 1 Parquet files of 0 bytes: empty.parquet",
+        "passed over 1 files that are no Parquet: README.md",
+        "passed over 2 hidden Parquet files: .hidden/3.parquet, _own/3.parquet",
+    ]
+
+
+def test_nanoseconds_and_times_of_day_are_read_and_the_moments_are_right(spark, tmp_path):
+    before_1970 = -1_500_000_001  # nanoseconds, which are floored to microseconds
+    columns = {
+        "clock": pa.array([before_1970, None], pa.timestamp("ns")),
+        "moment": pa.array([1_700_000_000_123_456_789, None], pa.timestamp("ns", "Europe/Berlin")),
+        "day_us": pa.array([datetime.time(23, 59, 59, 999999), None], pa.time64("us")),
+        "day_ns": pa.array([1_000_000_999, None], pa.time64("ns")),
+        "day_ms": pa.array([datetime.time(1, 2, 3, 4000), None], pa.time32("ms")),
+    }
+    write(tmp_path / "y=1/a.parquet", id=[1, 2], **columns)
+    write(tmp_path / "y=2/b.parquet", id=[3])
+
+    table = opened(spark, tmp_path)
+
+    assert dict(table.dtypes)["clock"] == "timestamp_ntz"
+    assert dict(table.dtypes)["moment"] == "timestamp"
+    as_text = table.selectExpr("id", "y", "string(clock)", "unix_micros(moment)", "day_us", "day_ns", "day_ms")
+    assert [tuple(row) for row in as_text.orderBy("id").collect()] == [
+        (
+            *(1, 1, "1969-12-31 23:59:58.499999", 1_700_000_000_123_456),
+            *("23:59:59.999999", "00:00:01.000000", "01:02:03.004000"),
+        ),
+        (2, 1, None, None, None, None, None),
+        (3, 2, None, None, None, None, None),
+    ]
+
+
+def test_what_cannot_be_read_is_one_line_that_names_file_and_column(spark, tmp_path):
+    write(tmp_path / "twins/0.parquet", id=["a"], ID=["b"])
+    write(tmp_path / "nested/0.parquet", id=["a"], s=[{"u": 1, "U": 2}])
+    write(tmp_path / "types/0.parquet", id=["a"], when=["today"])
+    write(tmp_path / "types/1.parquet", id=["b"], when=[datetime.date(2024, 1, 1)])
+    for kind in ("float16", "float32"):
+        marked = mark_vectors(spark.createDataFrame([(b"1234",)], "v binary"), "v", VectorColumn(kind))
+        marked.coalesce(1).write.parquet(str(tmp_path / "marks" / kind))
+    write(tmp_path / "inside/0.parquet", id=["a"], times=pa.array([[1]], pa.list_(pa.timestamp("ns"))))
+    write(tmp_path / "cut/0.parquet", id=["a"])
+    (tmp_path / "cut/1.parquet").write_bytes((tmp_path / "cut/0.parquet").read_bytes()[:-5])
+    (tmp_path / "page.parquet").write_text("<html>404")
+    (tmp_path / "nothing.parquet").touch()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/README.md").write_text("# no table")
+    expected = {
+        "twins": r"twins/0\.parquet: columns 'id' and 'ID' have one name to Spark",
+        "nested": r"nested/0\.parquet: columns 's\.u' and 's\.U' have one name",
+        "types": r"column 'when' is string in \S+types/0\.parquet and date in \S+types/1\.parquet, which have nothing",
+        "marks": r"column 'v' is binary float16 in \S+ and binary float32 in \S+, which have nothing in common",
+        "inside": r"inside/0\.parquet: Spark cannot read column 'times'",
+        "cut": r"cut/1\.parquet: this file cannot be read as Parquet",
+        "page.parquet": r"page\.parquet: this file cannot be read as Parquet",
+        "nothing.parquet": r"nothing\.parquet is empty \(0 bytes\)",
+        "texts": r"texts: no Parquet file there, but README\.md",
+    }
+
+    for name, message in expected.items():
+        with pytest.raises(ImgDedupError, match=message) as caught:
+            opened(spark, tmp_path / name)
+        assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.stages.vector_column import (
+from spark_imgdedup.stages.vectors.vector_column import (
     HALVES,
     VectorColumn,
     mark_vectors,

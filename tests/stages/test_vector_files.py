@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.stages import vector_source as module
-from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_files import FileSource, file_source
+from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.stages.user_input.user_tables import open_table
+from spark_imgdedup.stages.vectors import vector_files
+from spark_imgdedup.stages.vectors import vector_source as module
+from spark_imgdedup.stages.vectors.vector_files import FileSource, file_source
 from tests.spark_versions import needs_spark_4
 
 DIM = 4
@@ -104,6 +106,15 @@ def test_a_null_vector_and_one_of_another_length_are_rows_too(spark, tmp_path):
     assert sum(n for (_, vector, _), n in batches.items() if vector is None) == 2
 
 
+def test_vectors_of_the_users_own_are_all_measured_where_filters_have_marked_some(spark, tmp_path):
+    folder = tmp_path / "vectors"
+    marks = pa.array([None, None, "nsfw", None], pa.string())
+    vectors = [[1.0], [1.0, 2.0], [1.0], [3.0, 4.0]]
+    write(folder, table_of(FORMS["list<float>"], vectors, rejected_because=marks))
+
+    assert source_of(spark, folder).widths() == {1: 1, 2: 2}
+
+
 def test_columns_may_come_in_any_order_and_beside_others(spark, tmp_path):
     folder = tmp_path / "vectors"
     plain = table_of(FORMS["list<float>"])
@@ -132,6 +143,18 @@ def test_what_pyarrow_and_spark_may_read_differently_goes_through_spark(spark, t
 
     assert not isinstance(source, FileSource)
     assert source.widths() == {DIM: 10}
+
+
+def test_a_file_that_is_damaged_inside_is_named(tmp_path):
+    table = pa.table({"id": IDS, "embedding": VECTORS.tolist()})
+    write(tmp_path / "v", table, compression="zstd")
+    damaged = bytearray((tmp_path / "v/0.parquet").read_bytes())
+    damaged[4 : len(damaged) // 2] = bytes(len(damaged) // 2 - 4)
+    (tmp_path / "v/0.parquet").write_bytes(damaged)
+    part = vector_files._Part(str(tmp_path / "v/0.parquet"), (0,), 0)
+
+    with pytest.raises(SchemaError, match=r"0\.parquet: this file cannot be read any further"):
+        list(vector_files._read(part, ["id", "embedding"], {}, marks=False))
 
 
 def test_folders_named_by_values_are_read_by_spark_which_makes_columns_of_them(spark, tmp_path):

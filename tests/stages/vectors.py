@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.files import artifacts
-from spark_imgdedup.files.blocks import save_index
+from spark_imgdedup.files.block_index import save_index
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages.blocks import Blocks, read_clusters, write_blocks
 from spark_imgdedup.stages.centroids import fit_source, measure
-from spark_imgdedup.stages.search import Folders
-from spark_imgdedup.stages.user_tables import open_table
-from spark_imgdedup.stages.vector_files import FileSource, file_source
-from spark_imgdedup.stages.vector_source import vector_source
+from spark_imgdedup.stages.searching.blocks import Blocks, read_clusters, write_blocks
+from spark_imgdedup.stages.searching.search import Folders
+from spark_imgdedup.stages.user_input.user_tables import open_table
+from spark_imgdedup.stages.vectors.vector_files import FileSource, file_source
+from spark_imgdedup.stages.vectors.vector_source import vector_source
 
 EPS = 0.05
 DIM = 12

@@ -1,0 +1,1 @@
+"""Whose a folder is, and what may be written where. No Spark."""

@@ -1,0 +1,1 @@
+"""Tars as they are read: members, samples, shards. No Spark."""

@@ -1,0 +1,72 @@
+"""A file as tarfile is to read it, that of a tar which may have been made to hurt. No Spark."""
+
+from __future__ import annotations
+
+import tarfile
+from typing import IO
+
+from spark_imgdedup.files.tars.compressed import COPY_BYTES
+
+MAX_HEADER_BYTES = 2**22  # of all that stands before a member's data, its list of holes too
+
+
+class HeaderSource:
+    """What tarfile reads from. A file that cannot seek is read forwards, and headers cannot take more than `left`."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._can_seek = stream.seekable()
+        self._place = stream.tell() if self._can_seek else 0
+        self._ahead = b""
+        self.left: int | None = None
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes; they are read once more."""
+        start, data = self._place, self.read(size)
+        if self._can_seek:
+            self.seek(start)
+        else:
+            self._ahead, self._place = data, start
+        return data
+
+    def seekable(self) -> bool:
+        """True where it can be read backwards too."""
+        return self._can_seek
+
+    def tell(self) -> int:
+        """Where the next byte lies."""
+        return self._place
+
+    def seek(self, place: int) -> int:
+        """Go to a place; without seeking only forwards, and not beyond the end.
+
+        Raises:
+            tarfile.TarError: that place cannot be reached.
+        """
+        if self._can_seek:
+            self._place = self._stream.seek(place)
+        elif place < self._place:
+            raise tarfile.StreamError("reading backwards")
+        while self._place < place:
+            if not self.read(min(COPY_BYTES, place - self._place)):
+                raise tarfile.ReadError("unexpected end of data")
+        return self._place
+
+    def read(self, size: int) -> bytes:
+        """As many bytes as asked for, or all that are left.
+
+        Raises:
+            tarfile.HeaderError: headers take more than `left`.
+        """
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0:
+                raise tarfile.HeaderError(f"more than {MAX_HEADER_BYTES} bytes of headers for one member")
+        found = [self._ahead[:size] or self._stream.read(size)]
+        self._ahead = self._ahead[size:]
+        n_bytes = len(found[0])
+        while n_bytes < size and (more := self._stream.read(size - n_bytes)):  # raw files give less at a time
+            found.append(more)
+            n_bytes += len(more)
+        self._place += n_bytes
+        return found[0] if len(found) == 1 else b"".join(found)

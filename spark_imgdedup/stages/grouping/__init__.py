@@ -1,0 +1,1 @@
+"""similarities -> duplicates: what hangs together, gathered, and which of it stays."""

@@ -1,0 +1,1 @@
+"""clusters -> similarities: blocks of vectors, where rows are compared, and the tiles that compare them."""

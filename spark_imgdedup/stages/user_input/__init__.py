@@ -1,0 +1,1 @@
+"""Tables and lists that users bring, with what other tools write."""
