@@ -101,7 +101,8 @@ class Apart:
         if not len(i) or not len(j):
             return i[:0], j[:0]
         one, two = self.number[i][:, None], other.number[j][None, :]
-        width = int(self.pairs.max(initial=0)) + 1
+        # No number may reach the width: two pairs would have one code.
+        width = 1 + max(int(numbers.max(initial=0)) for numbers in (self.pairs, one, two))
         codes = self.pairs[:, 0] * width + self.pairs[:, 1]
         row, column = np.nonzero(np.isin(np.minimum(one, two) * width + np.maximum(one, two), codes))
         return i[row], j[column]

@@ -60,3 +60,13 @@ def test_a_crowd_is_parted_once():
 
     assert np.unique(found).tolist() == [0, 1200]
     assert (found == 1200).sum() == 1
+
+
+@pytest.mark.parametrize("largest", [3, 34, 10_000])
+def test_only_what_was_called_different_is_whatever_numbers_others_have(largest):
+    numbers = np.arange(largest + 1)
+    said = np.array([[0, 2], [1, 3]])
+
+    one, other = Apart(numbers, said).between(Apart(numbers, said))
+
+    assert sorted(zip(one.tolist(), other.tolist(), strict=True)) == [(0, 2), (1, 3), (2, 0), (3, 1)]
