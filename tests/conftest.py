@@ -29,7 +29,12 @@ SPARK_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",  # it would write over pytest's lines
     "spark.sql.shuffle.partitions": "2",  # 200 tasks for ten rows take minutes
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MetaspaceSize=256m",
+    # For ten rows the compiling of a plan costs more than all else (a quarter of the processor time of a whole run).
+    # Commands, clusters, stores and `make demo` have sessions of their own, which compile.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.ui.retainedExecutions": "20",  # their plans fill the heap
     "spark.log.level": "ERROR",
     "spark.sql.session.timeZone": "UTC",
 }
