@@ -7,6 +7,7 @@ import re
 
 import pytest
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from spark_imgdedup.demo import demo_config
 from spark_imgdedup.pipeline import run
@@ -171,6 +172,44 @@ def test_every_text_stands_out_from_its_ground(page, scheme):
     page.show(scheme)
 
     assert page.run(CONTRASTS) == []
+
+
+FRAMES = {
+    "as srcdoc": "frame.srcdoc = page;",  # as Databricks' displayHTML does
+    "by a blob": "frame.src = URL.createObjectURL(new Blob([page], {type: 'text/html'}));",  # as MLflow's artifacts are
+}
+
+
+@pytest.mark.parametrize("how", FRAMES)
+def test_in_the_frame_of_a_notebook_that_allows_nothing_but_scripts_it_works_too(browser, work, tmp_path, how):
+    (tmp_path / "notebook.html").write_text("<!doctype html><title>notebook</title>", encoding="utf-8")
+    notebook = Opened(browser, tmp_path / "notebook.html")
+    frame = (
+        "const frame = document.createElement('iframe'); frame.sandbox = 'allow-scripts'; const page = arguments[0];"
+    )
+    style = "frame.style = 'width: 1300px; height: 900px'; document.body.append(frame);"
+
+    notebook.run(frame + FRAMES[how] + style, (work / "report/index.html").read_text(encoding="utf-8"))
+
+    browser.switch_to.frame(0)
+    try:
+        WebDriverWait(browser, 20).until(lambda _: notebook.all("#level"))
+        slider = notebook.all("#level")[0]
+        before = notebook.text("at-eps")
+        slider.send_keys(Keys.HOME)
+        assert (float(before), float(notebook.text("at-eps"))) == (0.22, 0.0)
+        chips = notebook.all('[role="tab"]')
+        notebook.run("arguments[0].click()", chips[-1])
+        assert chips[-1].get_attribute("aria-selected") == "true"
+        assert notebook.run("return [...document.images].every((each) => each.complete && each.naturalWidth > 0)")
+        notebook.run("document.querySelector('nav a[href=\"#groups\"]').click()")  # goes there, and not to another page
+        assert notebook.all("#groups h2")[0].is_displayed()
+    finally:
+        browser.switch_to.default_content()
+    assert notebook.complaints() == []
+    assert [url for url in notebook.requests() if not url.startswith(("blob:", "about:"))] == [
+        (tmp_path / "notebook.html").resolve().as_uri()
+    ]
 
 
 def test_names_that_look_like_scripts_and_of_every_script_are_shown_as_text(browser, tmp_path):
