@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark_imgdedup.api import eps_table, run, sample
+    from spark_imgdedup.checkup import doctor
     from spark_imgdedup.config import Config, load_config
     from spark_imgdedup.datasource import register
     from spark_imgdedup.demo import sample_shards
-    from spark_imgdedup.doctor import diagnose as doctor
     from spark_imgdedup.errors import ImgDedupError
     from spark_imgdedup.pipeline import preview
     from spark_imgdedup.report.result import Result
@@ -55,7 +55,7 @@ __all__ = [
     "select_in_clusters",
 ]
 
-# The module of each name; `doctor` is a module that can be called.
+# The module of each name.
 _HOME = {
     "Config": "config",
     "load_config": "config",
@@ -65,7 +65,7 @@ _HOME = {
     "eps_table": "api",
     "preview": "pipeline",
     "Result": "report.result",
-    "doctor": "doctor",
+    "doctor": "checkup",
     "sample_shards": "demo",
     "get_session": "runs.session",
     "register": "datasource",
@@ -85,8 +85,7 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'spark_imgdedup' has no attribute '{name}'; it exports {', '.join(__all__)}")
-    module = importlib.import_module(f"spark_imgdedup.{_HOME[name]}")
-    return module if name == _HOME[name] else getattr(module, name)
+    return getattr(importlib.import_module(f"spark_imgdedup.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

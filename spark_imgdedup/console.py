@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from spark_imgdedup.errors import ImgDedupError, shown, without_credentials
+from spark_imgdedup.errors import ImgDedupError, shown, without_any_credentials
 from spark_imgdedup.runs.display import StandardError, go_live
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,7 @@ def say_json(command: str, content: Mapping[str, Any]) -> None:
     Control characters are escaped by JSON itself; secrets in URLs are taken out.
     """
     whole = {"schema_version": SCHEMA_VERSION, "command": command, **content}
-    typer.echo(json.dumps(_without_credentials(whole), indent=1))
-
-
-def _without_credentials(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_credentials(value)
-    if isinstance(value, Mapping):
-        return {key: _without_credentials(each) for key, each in value.items()}
-    return [_without_credentials(each) for each in value] if isinstance(value, list | tuple) else value
+    typer.echo(json.dumps(without_any_credentials(whole), indent=1))
 
 
 class _Shown(logging.Formatter):

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # Control characters, marks that turn the direction of text, lone surrogates, and what some terminals take for a new
 # line. Source: Unicode's general categories.
@@ -101,6 +103,15 @@ def without_credentials(text: str) -> str:
 def _without_user(found: re.Match[str]) -> str:
     scheme, user = found.groups()
     return found[0] if scheme.lower() in _CONTAINERS and ":" not in user else f"{scheme}://{HIDDEN}@"
+
+
+def without_any_credentials(value: Any) -> Any:
+    """A text, or what holds texts at any depth, `without_credentials`; anything else as it is."""
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, Mapping):
+        return {key: without_any_credentials(each) for key, each in value.items()}
+    return type(value)(map(without_any_credentials, value)) if isinstance(value, list | tuple) else value
 
 
 def shown(text: str) -> str:

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     # The stages as pyspark.ml has them: a door beside pipeline. Its classes derive from pyspark's.
     "ml": {"errors", "config", "files", "files.storage", "stages", "runs"},
     "demo": {"errors", "config", "pipeline", "report", "runs"},
-    "doctor": {
+    "checkup": {
         *("__init__", "errors", "config", "files", "files.storage", "gpu", "models"),
         *("stages", "runs", "pipeline"),
     },
@@ -67,11 +67,11 @@ MAY_IMPORT = {
         "report",
         "pipeline",
         "demo",
-        "doctor",
+        "checkup",
     },
     "__main__": {"cli"},
     # The door of the package: it names what a notebook uses and imports none of it until then.
-    "__init__": {"errors", "config", "datasource", "stages", "runs", "report", "pipeline", "demo", "doctor", "api"},
+    "__init__": {"errors", "config", "datasource", "stages", "runs", "report", "pipeline", "demo", "checkup", "api"},
 }
 SPARK = {"pyspark", "py4j", "delta"}
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "onnxruntime", "cupy"}
@@ -85,7 +85,7 @@ NOT_AT_IMPORT = {
     # Its classes are subclasses of Spark's, and found by name on workers; only `register` imports their modules.
     "datasource": HEAVY | {"pandas"},
     **dict.fromkeys(
-        ("stages", "runs", "report", "pipeline", "demo", "doctor", "api", "console", "__init__"), SPARK | HEAVY
+        ("stages", "runs", "report", "pipeline", "demo", "checkup", "api", "console", "__init__"), SPARK | HEAVY
     ),
     "cli": SPARK | HEAVY | {"pandas", "numpy", "pyarrow", "PIL", "fsspec"},
 }

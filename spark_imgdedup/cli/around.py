@@ -93,14 +93,14 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say whether run would start, and what is missing: Java, Spark, libraries, model, places (exit code 1 then)."""
-    import spark_imgdedup.doctor as doctors
+    from spark_imgdedup import checkup
 
-    checks = doctors.examine(load_config(config, set_ or ()), with_spark=not no_spark)
+    checks = checkup.examine(load_config(config, set_ or ()), with_spark=not no_spark)
     if as_json:
-        say_json("doctor", doctors.as_json(checks))
+        say_json("doctor", checkup.as_json(checks))
     else:
-        doctors.print_checks(checks, Console())
-    if missing := doctors.missing(checks):
+        checkup.print_checks(checks, Console())
+    if missing := checkup.missing(checks):
         raise Ended(f"needed and missing: {', '.join(missing)}", GATE_FAILED)
 
 

@@ -38,10 +38,10 @@ from spark_imgdedup.config.sections import (
     ScoreConfig,
     TableConfig,
 )
-from spark_imgdedup.config.shown import hidden_settings, shown_value
+from spark_imgdedup.config.shown import hidden_settings
 from spark_imgdedup.config.steps import SEARCH, STEP_NAMES, StepName, misplaced
 from spark_imgdedup.config.values import Location, Section, SparkSettings, StorageOptions, StorageSection
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.errors import ConfigError, without_any_credentials
 from spark_imgdedup.preprocess import Preprocess
 
 # Columns that speak for or against one image being a copy of another, beside its vector.
@@ -115,7 +115,7 @@ class Config(Section):
 
     @model_serializer(mode="wrap")
     def _without_credentials(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        shown: dict[str, Any] = shown_value(write(self))
+        shown: dict[str, Any] = without_any_credentials(write(self))
         for name in ("input", "output"):  # what came from the general setting is stored there alone
             if "storage_options" not in getattr(self, name).model_fields_set and "storage_options" in shown.get(
                 name, {}

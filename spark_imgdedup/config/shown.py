@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from spark_imgdedup.errors import HIDDEN, without_credentials
+from spark_imgdedup.errors import HIDDEN, without_any_credentials, without_credentials
 
 # Options of fsspec's file systems that say where and how, and not who.
 HARMLESS_OPTIONS = frozenset(
@@ -58,25 +58,16 @@ def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: shown_options(value)
         if isinstance(value, Mapping)
-        else shown_value(value)
+        else without_any_credentials(value)
         if key in HARMLESS_OPTIONS
         else HIDDEN
         for key, value in options.items()
     }
 
 
-def shown_value(value: Any) -> Any:
-    """A setting, or a group of them, without what its URLs say to be let in."""
-    if isinstance(value, str):
-        return without_credentials(value)
-    if isinstance(value, Mapping):
-        return {key: shown_value(each) for key, each in value.items()}
-    return type(value)(shown_value(each) for each in value) if isinstance(value, list | tuple) else value
-
-
 def shown_paths(paths: Sequence[str]) -> str:
     """What a dataset is called on a page: its paths, without secrets."""
-    return ", ".join(map(shown_value, paths))
+    return ", ".join(map(without_any_credentials, paths))
 
 
 def hidden_settings(settings: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from spark_imgdedup.config.explain import explain
-from spark_imgdedup.config.shown import shown_options, shown_spark, shown_value
-from spark_imgdedup.errors import ConfigError
+from spark_imgdedup.config.shown import shown_options, shown_spark
+from spark_imgdedup.errors import ConfigError, without_any_credentials
 
 
 def refuse_bool(value: Any) -> Any:
@@ -114,7 +114,7 @@ class Section(_Explained):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """The settings without what their paths say to be let in."""
         for name, value in super().__repr_args__():
-            yield name, value if isinstance(value, Section) else shown_value(value)
+            yield name, value if isinstance(value, Section) else without_any_credentials(value)
 
 
 class StorageSection(Section):

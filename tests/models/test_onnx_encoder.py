@@ -187,7 +187,7 @@ def test_preprocess_settings_that_make_no_sense_are_refused(wrong, message):
 def test_onnx_runtimes_telemetry_is_off_and_leaves_nothing_behind(tmp_path):
     code = (
         "from spark_imgdedup.models import EncoderSettings, load_encoder\n"
-        "import spark_imgdedup.doctor.libraries as libraries\n"
+        "import spark_imgdedup.checkup.libraries as libraries\n"
         "assert libraries.version_of('onnxruntime')[0]\n"
         "load_encoder(EncoderSettings(model='efficientnet-lite0'))\n"
     )

@@ -10,8 +10,8 @@ import pytest
 
 import spark_imgdedup
 from spark_imgdedup import Config, Result
-from spark_imgdedup.doctor.check import Check
-from spark_imgdedup.doctor.diagnosis import Diagnosis
+from spark_imgdedup.checkup.check import Check
+from spark_imgdedup.checkup.diagnosis import Diagnosis
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.report.gallery import Gallery, Row, Shown
 from spark_imgdedup.report.summary import Summary

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from spark_imgdedup.errors import ConfigError, SchemaError
-from tests.test_cli import call
+from tests.cli.test_commands import call
 
 
 @pytest.fixture

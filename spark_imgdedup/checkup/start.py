@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from spark_imgdedup.checkup.check import Check
 from spark_imgdedup.config import Config
-from spark_imgdedup.doctor.check import Check
 from spark_imgdedup.files.reach import without
 from spark_imgdedup.models import EncoderSettings, cached_encoder
 from spark_imgdedup.models.scorers import cached_pixel_scorer

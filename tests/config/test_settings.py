@@ -12,7 +12,7 @@ from spark_imgdedup.config import STEP_NAMES, Config, defaults_as_yaml, describe
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.runs.counting import to_yaml
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 SECRET = "hunter2-do-not-print"
 
 PROMISED_KEYS = {

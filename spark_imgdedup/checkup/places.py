@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spark_imgdedup.checkup.check import Check
 from spark_imgdedup.config import Config
-from spark_imgdedup.doctor.check import Check
 from spark_imgdedup.files import storage, writing
 from spark_imgdedup.files.delta_log import LOG
 from spark_imgdedup.files.owning.publishing import output_path

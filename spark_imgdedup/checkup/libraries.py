@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spark_imgdedup import __version__
+from spark_imgdedup.checkup.check import Check
 from spark_imgdedup.config import Config
-from spark_imgdedup.doctor.check import Check
 from spark_imgdedup.gpu import device_count
 from spark_imgdedup.runs.libraries import LIBRARIES, version_of
 

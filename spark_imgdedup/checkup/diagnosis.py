@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from spark_imgdedup.doctor.check import Check
+from spark_imgdedup.checkup.check import Check
 
 # Characters of a line.
 _WIDTH = 160

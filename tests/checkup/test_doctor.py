@@ -20,9 +20,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import spark_imgdedup
-from spark_imgdedup import cli, doctor
+from spark_imgdedup import checkup, cli
+from spark_imgdedup.checkup.libraries import LIBRARIES
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.doctor.libraries import LIBRARIES
 from spark_imgdedup.errors import ImgDedupError
 from spark_imgdedup.files.owning.lease_holder import Holder
 from spark_imgdedup.files.owning.lease_slots import LEASE
@@ -34,7 +34,7 @@ ROOT = Path(spark_imgdedup.__file__).parent.parent
 
 def examine(settings, **options):
     """name -> check, without Spark unless it is asked for."""
-    checks = doctor.examine(parse_config(settings), **{"with_spark": False, **options})
+    checks = checkup.examine(parse_config(settings), **{"with_spark": False, **options})
     return {check.name: check for check in checks}
 
 
@@ -227,9 +227,9 @@ def test_each_check_is_a_line_that_can_be_copied_at_any_width(dataset, monkeypat
     monkeypatch.setenv("COLUMNS", columns)
     dataset["output"]["path"] = str(tmp_path / "in/out")
 
-    checks = doctor.examine(parse_config(dataset), with_spark=False)
+    checks = checkup.examine(parse_config(dataset), with_spark=False)
     console = Console(file=io.StringIO())
-    doctor.print_checks(checks, console)
+    checkup.print_checks(checks, console)
     lines = console.file.getvalue().splitlines()
 
     for check in checks:
@@ -311,13 +311,13 @@ def test_where_run_refuses_doctor_says_so_and_nothing_is_written(dataset, tmp_pa
     before = sorted(tmp_path.rglob("*"))
     config = parse_config(dataset)
 
-    checks = doctor.examine(config, with_spark=False)
+    checks = checkup.examine(config, with_spark=False)
     with pytest.raises(ImgDedupError) as refusal:
         run(config)
 
     (check,) = [check for check in checks if check.name == "run"]
     assert not check.is_ok
-    assert not doctor.is_healthy(checks)
+    assert not checkup.is_healthy(checks)
     assert str(refusal.value).splitlines()[0][:60] in check.found
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -355,7 +355,7 @@ def test_where_doctor_says_ok_run_starts(dataset, tmp_path, kind):
         np.save(tmp_path / "part.npy", np.ones((2, 4), np.float32))
         dataset = {"work_dir": str(tmp_path / "w"), "cluster": {"embeddings_path": str(tmp_path / "part.npy")}}
 
-    checks = doctor.examine(parse_config(dataset), with_spark=False)
+    checks = checkup.examine(parse_config(dataset), with_spark=False)
 
     assert [check for check in checks if not check.is_ok] == []
     assert checks[-2 if kind != "embeddings" else -1].name == "run"

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from spark_imgdedup import __version__
+from spark_imgdedup.checkup.check import Check
+from spark_imgdedup.checkup.diagnosis import Diagnosis
+from spark_imgdedup.checkup.libraries import check_libraries, probe
+from spark_imgdedup.checkup.places import check_places
+from spark_imgdedup.checkup.start import check_delta, check_start
 from spark_imgdedup.config import Config
-from spark_imgdedup.doctor.check import Check
-from spark_imgdedup.doctor.diagnosis import Diagnosis
-from spark_imgdedup.doctor.libraries import check_libraries, probe
-from spark_imgdedup.doctor.places import check_places
-from spark_imgdedup.doctor.start import check_delta, check_start
 from spark_imgdedup.runs.classic import is_classic
 from spark_imgdedup.runs.java import java_problem, java_version
 from spark_imgdedup.runs.libraries import extra, starts_java, version_of
@@ -153,7 +151,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def diagnose(config: Config, *, with_spark: bool = True) -> Diagnosis:
+def doctor(config: Config, *, with_spark: bool = True) -> Diagnosis:
     """What the settings need, and whether it is there; shown as the command `doctor` shows it.
 
     Args:
@@ -161,13 +159,3 @@ def diagnose(config: Config, *, with_spark: bool = True) -> Diagnosis:
         with_spark: Start Spark and ask a worker; else the libraries are looked for here.
     """
     return Diagnosis(tuple(examine(config, with_spark=with_spark)), print_checks)
-
-
-class _Callable(ModuleType):
-    """Lets `spark_imgdedup.doctor(config)` be called: importing this room binds the name of the function to it."""
-
-    def __call__(self, config: Config, *, with_spark: bool = True) -> Diagnosis:
-        return diagnose(config, with_spark=with_spark)
-
-
-sys.modules[__name__].__class__ = _Callable
