@@ -24,8 +24,9 @@ from spark_imgdedup.kernels.kmeans import (
 )
 from spark_imgdedup.kernels.ranking import hash_ids
 from spark_imgdedup.kernels.vectors import l2_normalize
-from spark_imgdedup.stages.gpu_tasks import as_option, gpu_profile
+from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.kept_columns import with_fields
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, is_usable, vector_lengths
 from spark_imgdedup.stages.vectors.vector_source import VectorSource, vector_source
 
@@ -88,7 +89,7 @@ def fit_source(source: VectorSource, population: Population) -> Centroids:
             yield pa.RecordBatch.from_arrays([numbers, column.encode(centroids)], names=["cluster_id", "centroid"])
 
     profile = gpu_profile(source.spark, config)
-    rows = sorted(sample.mapInArrow(train, schemas.CENTROIDS, **as_option(profile)).collect())
+    rows = sorted(map_batches(sample, train, schemas.CENTROIDS, profile).collect())
     return np.frombuffer(b"".join(row.centroid for row in rows), "<f4").reshape(-1, population.dim)
 
 

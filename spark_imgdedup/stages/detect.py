@@ -19,6 +19,7 @@ from spark_imgdedup.kernels.bands import BandPlan, bands, expected_recall, plan_
 from spark_imgdedup.kernels.hashes import words
 from spark_imgdedup.stages.partitions import shuffle_partitions
 from spark_imgdedup.stages.preference import Order, first_of, precedes, rank_struct, sort_keys
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -187,7 +188,7 @@ def _in_bands(hashes: DataFrame, plan: BandPlan, radius: int) -> DataFrame:
                 yield pa.RecordBatch.from_pydict(columns)
 
     schema = f"{HASH} binary, is_own boolean, {', '.join(f'{name} bigint' for name in names)}, band_keys array<bigint>"
-    cut_up = hashes.mapInArrow(cut, schema)
+    cut_up = map_batches(hashes, cut, schema)
     return cut_up.select(HASH, "is_own", *names, F.posexplode("band_keys").alias("band", "band_key"))
 
 

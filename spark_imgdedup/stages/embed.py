@@ -21,6 +21,7 @@ from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, 
 from spark_imgdedup.stages.columns import field_arrays, field_columns, free_name, quoted, without_clashes
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.read import map_records
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.user_input.image_column import find_image_column
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
 
@@ -254,4 +255,4 @@ def export_embeddings(embeddings: DataFrame) -> DataFrame:
                 vectors = plain.encode(l2_normalize(stored.decode(batch.column(1))))
                 yield pa.RecordBatch.from_arrays([batch.column(0), vectors], names=["image_id", "embedding"])
 
-    return rows.mapInArrow(convert, "image_id string, embedding array<float>")
+    return map_batches(rows, convert, "image_id string, embedding array<float>")

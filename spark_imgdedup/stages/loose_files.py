@@ -24,6 +24,7 @@ from spark_imgdedup.stages.remove import (
     marks_batch,
     members_batch,
 )
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -47,12 +48,12 @@ def copy_files(kept: DataFrame, config: Config, folder: str, n_kept: int) -> Dat
                 temporary=[place for place, _ in found],
             )
 
-    return _file_parts(kept, n_kept).mapInArrow(copy, schemas.KEPT)
+    return map_batches(_file_parts(kept, n_kept), copy, schemas.KEPT)
 
 
 def marks_of_files(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:
     """The marks of the groups that `copy_files` would copy: schemas.MARKS."""
-    return _file_parts(kept, n_kept).mapInArrow(_marking(_file_group(config)), schemas.MARKS)
+    return map_batches(_file_parts(kept, n_kept), _marking(_file_group(config)), schemas.MARKS)
 
 
 def _file_parts(kept: DataFrame, n_kept: int) -> DataFrame:
@@ -82,7 +83,7 @@ def read_kept_files(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:
         return map(members_batch, group_by_bytes(rows, lambda row: sum(map(len, row[3].values()))))
 
     placed = kept.select("image_id", "shard", "key").repartitionByRange(n_parts, "image_id")
-    return placed.mapInArrow(read, schemas.MEMBERS)
+    return map_batches(placed, read, schemas.MEMBERS)
 
 
 def _file_as_member(url: str, options: storage.Options) -> dict[str, bytes]:
@@ -103,12 +104,12 @@ def pack_images(kept: DataFrame, config: Config, folder: str, n_kept: int) -> Da
         for rows in _by_part(batches):
             yield from kept_batches(resume_pack(group_of(rows), finished))
 
-    return _tar_parts(kept, config, n_kept).mapInArrow(pack, schemas.KEPT)
+    return map_batches(_tar_parts(kept, config, n_kept), pack, schemas.KEPT)
 
 
 def marks_of_packs(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:
     """The marks of the tars that `pack_images` would write: schemas.MARKS."""
-    return _tar_parts(kept, config, n_kept).mapInArrow(_marking(_tar_group(config)), schemas.MARKS)
+    return map_batches(_tar_parts(kept, config, n_kept), _marking(_tar_group(config)), schemas.MARKS)
 
 
 def _tar_parts(kept: DataFrame, config: Config, n_kept: int) -> DataFrame:

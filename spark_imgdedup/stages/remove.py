@@ -28,7 +28,7 @@ from spark_imgdedup.files.tars.shards import (
 from spark_imgdedup.files.tars.tar_stream import DamagedTarError
 from spark_imgdedup.stages.columns import free_name, id_as_text
 from spark_imgdedup.stages.read import group_by_bytes
-from spark_imgdedup.stages.tasks import EachAlone
+from spark_imgdedup.stages.tasks import EachAlone, map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -125,7 +125,7 @@ def copy_tars(removed: DataFrame, tasks: list[CopyTask], config: Config, folder:
             for tar in resume_kept(alone[number], gone, finished, read=read):
                 yield from kept_batches(tar)
 
-    return _place_keys(removed, [task.shards for task in tasks]).mapInArrow(copy, schemas.KEPT)
+    return map_batches(_place_keys(removed, [task.shards for task in tasks]), copy, schemas.KEPT)
 
 
 def marks_of_tars(removed: DataFrame, tasks: list[CopyTask], config: Config) -> DataFrame:
@@ -136,7 +136,7 @@ def marks_of_tars(removed: DataFrame, tasks: list[CopyTask], config: Config) -> 
         for number, gone in _keys_by_task(batches):
             yield marks_batch(tar_marks(alone[number], gone, read))
 
-    return _place_keys(removed, [task.shards for task in tasks]).mapInArrow(mark, schemas.MARKS)
+    return map_batches(_place_keys(removed, [task.shards for task in tasks]), mark, schemas.MARKS)
 
 
 def source_of(config: Config) -> Source:
@@ -154,7 +154,7 @@ def read_kept(removed: DataFrame, shards: list[Shard], config: Config) -> DataFr
             shard = alone[number]
             yield from _member_batches(shard, gone[shard.name], config)
 
-    return _place_keys(removed, [(shard,) for shard in shards]).mapInArrow(read, schemas.MEMBERS)
+    return map_batches(_place_keys(removed, [(shard,) for shard in shards]), read, schemas.MEMBERS)
 
 
 def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> DataFrame:

@@ -21,6 +21,7 @@ from spark_imgdedup.models.heads import Head
 from spark_imgdedup.models.plugins import import_class
 from spark_imgdedup.models.scorers import SCORE_NAME, Scorer, cached_scorer, pixel_scorer_name
 from spark_imgdedup.stages.heads import open_head
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, vector_column, vector_lengths, without_vector_type
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def score_images(
         return (worker.score(batch.rename_columns(names)) for batch in batches if batch.num_rows)
 
     # Numbers for names on the way there: Spark's mapInArrow takes no dot in one.
-    return df.toDF(*map(str, range(len(names)))).mapInArrow(score, _scored_schema(df, filters))
+    return map_batches(df.toDF(*map(str, range(len(names)))), score, _scored_schema(df, filters))
 
 
 @dataclass(frozen=True)

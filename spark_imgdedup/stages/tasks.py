@@ -1,4 +1,4 @@
-"""Numbered pieces of work, each a Spark task of its own, and what every task of ours does first."""
+"""Work on Arrow batches in Spark tasks: on those of a table, or on numbered pieces, each in a task of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 Batches = Iterable[pa.RecordBatch]
+BatchWork = Callable[[Batches], Iterator[pa.RecordBatch]]
 PackedWork = Callable[[Iterator[bytes]], Iterator[pa.RecordBatch]]
 NumberedWork = Callable[[Iterator[int]], Iterator[pa.RecordBatch]]
 Item = TypeVar("Item")
@@ -40,6 +41,20 @@ class EachAlone(Generic[Item]):
         return len(self._packed)
 
 
+def map_batches(
+    rows: DataFrame, work: BatchWork, schema: StructType | str, profile: ResourceProfile | None = None
+) -> DataFrame:
+    """The rows of the batches that `work` makes of those of each partition: Spark's `mapInArrow`, at less cost."""
+
+    def run(batches: Batches) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from work(batches)
+        finally:
+            forget_zips()
+
+    return rows.mapInArrow(run, schema, **as_option(profile))
+
+
 def map_tasks(
     spark: SparkSession, n: int, work: NumberedWork, schema: StructType | str, profile: ResourceProfile | None = None
 ) -> DataFrame:
@@ -50,10 +65,9 @@ def map_tasks(
     """
 
     def run(batches: Batches) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         return work(number for batch in batches for number in batch.column(0).to_pylist())
 
-    return spark.range(0, n, 1, max(1, n)).mapInArrow(run, schema, **as_option(profile))
+    return map_batches(spark.range(0, n, 1, max(1, n)), run, schema, profile)
 
 
 def map_packages(
@@ -69,17 +83,16 @@ def map_packages(
     """
 
     def run(batches: Batches) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         return work(package for batch in batches for package in batch.column(1).to_pylist())
 
     rows = [(number, bytearray(package)) for number, package in enumerate(packages)]
     placed = spark.createDataFrame(rows, "task int, package binary")
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
-    return placed.repartitionByRange(max(1, len(rows)), "task").mapInArrow(run, schema, **as_option(profile))
+    return map_batches(placed.repartitionByRange(max(1, len(rows)), "task"), run, schema, profile)
 
 
 def forget_zips() -> None:
-    """Keep the next task of this worker from reading the index of pyspark.zip again.
+    """Keep the next task of this worker from reading the index of pyspark.zip again; called when one ends.
 
     PySpark invalidates all importers before each task, and Python before 3.13 then reads the whole index of each zip on
     its path: 0.13 s of processor time for a task that does nothing (measured on PySpark 4.1.3). An importer that is

@@ -15,6 +15,7 @@ from spark_imgdedup.files.owning.names import below
 from spark_imgdedup.files.tars.compressed import COPY_BYTES
 from spark_imgdedup.files.tars.shards import input_root
 from spark_imgdedup.stages.columns import id_as_text
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.user_input.image_column import find_image_column
 from spark_imgdedup.stages.user_input.user_tables import open_table
 
@@ -48,7 +49,7 @@ def _other_files(known: DataFrame, config: Config) -> DataFrame:
             other = [name for name, digest in pairs if _digest(below(root, name, "removed"), options) != digest]
             yield pa.RecordBatch.from_pydict({"image_id": pa.array(other, pa.string())})
 
-    return known.mapInArrow(look, "image_id string")
+    return map_batches(known, look, "image_id string")
 
 
 def _digest(url: str, options: storage.Options) -> str | None:

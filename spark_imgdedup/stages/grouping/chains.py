@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_imgdedup.stages.columns import quoted
-from spark_imgdedup.stages.tasks import forget_zips
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -55,14 +55,13 @@ def cut_chains(found: DataFrame, apart: IdPairs, id_column: str) -> DataFrame:
     pairs = np.array([tuple(row) for row in rows], np.int64)
 
     def cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         parts = [batch for batch in batches if batch.num_rows]
         if parts:
             child, parent = (np.concatenate([batch.column(side).to_numpy() for batch in parts]) for side in (0, 1))
             yield pa.RecordBatch.from_arrays([pa.array(cut_nodes(child, parent, pairs))], names=["_cut"])
 
     edges = found.select(id_.alias("child"), F.xxhash64(F.col("max_id").cast("string")).alias("parent"))
-    stay = edges.repartition(1).mapInArrow(cut, "_cut bigint")
+    stay = map_batches(edges.repartition(1), cut, "_cut bigint")
     return found.join(F.broadcast(stay), id_ == F.col("_cut"), "left_anti")
 
 

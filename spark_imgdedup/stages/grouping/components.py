@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spark_imgdedup.stages.tasks import forget_zips
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -38,7 +38,6 @@ def label_in_one_task(edges: DataFrame) -> DataFrame:
     """`label_components` by one task that holds all edges: about 40 bytes each."""
 
     def label(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         parts = [batch for batch in batches if batch.num_rows]
         if not parts:
             return
@@ -46,7 +45,7 @@ def label_in_one_task(edges: DataFrame) -> DataFrame:
         columns = [pa.array(column) for column in components(one, other)]
         yield pa.RecordBatch.from_arrays(columns, names=["node", "label", "size"])
 
-    return edges.repartition(1).mapInArrow(label, LABELS)
+    return map_batches(edges.repartition(1), label, LABELS)
 
 
 def components(one: Numbers, other: Numbers) -> tuple[Numbers, Numbers, Numbers]:

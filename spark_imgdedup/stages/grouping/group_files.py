@@ -19,7 +19,7 @@ from spark_imgdedup.stages.grouping.groups import sorted_groups
 from spark_imgdedup.stages.partitions import number_of
 from spark_imgdedup.stages.searching.blocks import Blocks
 from spark_imgdedup.stages.searching.probes import WRITTEN, write_piles
-from spark_imgdedup.stages.tasks import forget_zips
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -50,7 +50,6 @@ def write_groups(blocks: Blocks, labels: DataFrame, folder: str) -> BlockIndex:
     n_bins = n_small + len(large)
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         with BlockReader(index, options) as reader:
             found = (rows for told in sorted_groups(batches, "file") for rows in _rows(reader, told.combine_chunks()))
             yield from write_piles(found, folder, index, n_bins, options)
@@ -60,7 +59,7 @@ def write_groups(blocks: Blocks, labels: DataFrame, folder: str) -> BlockIndex:
     # A number of our own: adaptive execution would merge these tasks by the bytes of the labels.
     by_file = placed.repartition(n_tasks, "file").sortWithinPartitions("file", "row")
     writing.make_folder(folder, options)
-    counts = {row["name"]: row["counts"] for row in by_file.mapInArrow(write, WRITTEN).collect()}
+    counts = {row["name"]: row["counts"] for row in map_batches(by_file, write, WRITTEN).collect()}
     return BlockIndex.of(folder, counts, n_bins, index.dim, index.dtype)
 
 
@@ -80,7 +79,7 @@ def _placed(labels: DataFrame, index: BlockIndex, large: Sequence[int], n_small:
             names = ["file", "row", GROUP, "bin"]
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=names)
 
-    return labels.mapInArrow(place, _PLACED)
+    return map_batches(labels, place, _PLACED)
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:

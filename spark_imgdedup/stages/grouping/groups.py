@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from spark_imgdedup.stages.tasks import map_batches
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
@@ -35,7 +37,7 @@ def map_sorted_groups(rows: DataFrame, key: str, work: GroupWork, schema: Struct
         for group in sorted_groups(batches, key):
             yield from work(group).to_batches()
 
-    return rows.sortWithinPartitions(key).mapInArrow(run, schema)
+    return map_batches(rows.sortWithinPartitions(key), run, schema)
 
 
 def sorted_groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[pa.Table]:

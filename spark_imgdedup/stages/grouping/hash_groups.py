@@ -18,7 +18,7 @@ from spark_imgdedup.stages.grouping.selection import Columns, duplicates_of
 from spark_imgdedup.stages.kept_columns import kept_fields, matrix, plain_names
 from spark_imgdedup.stages.partitions import shuffle_partitions
 from spark_imgdedup.stages.searching.spans import DISTANCE
-from spark_imgdedup.stages.tasks import forget_zips
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -48,7 +48,6 @@ def select_by_hash(
     schema, reach, rule = columns.schema(), reach_at(None, config), config.identify.rule
 
     def select(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zips()
         parts = [batch for batch in batches if batch.num_rows]
         if not parts:
             return
@@ -58,7 +57,7 @@ def select_by_hash(
         yield from duplicates_of(members, kept_by, reach, rule, config).select(schema.names).to_batches()
 
     by_group = grouped.repartition(shuffle_partitions(images), GROUP)
-    return columns.under_names(by_group.mapInArrow(select, schema))
+    return columns.under_names(map_batches(by_group, select, schema))
 
 
 def _with_groups(rows: DataFrame, near: DataFrame, plain: dict[str, str], width: int) -> DataFrame:
@@ -92,5 +91,5 @@ def _plain_edges(pixels: DataFrame) -> DataFrame:
                 names = pa.array([f"plain {column} {each}" for each in keys.tolist()])
                 yield pa.RecordBatch.from_arrays([batch.column(0), names], names=["pixels", "name"])
 
-    keyed = pixels.mapInArrow(key, "pixels binary, name string")
+    keyed = map_batches(pixels, key, "pixels binary, name string")
     return keyed.select(F.xxhash64("pixels").alias("one"), F.xxhash64("name").alias("other"))

@@ -20,7 +20,7 @@ from spark_imgdedup.files.delta_log import is_delta
 from spark_imgdedup.files.parquet_files import require_data
 from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.read import MAX_TASKS
-from spark_imgdedup.stages.tasks import EachAlone
+from spark_imgdedup.stages.tasks import EachAlone, map_batches
 from spark_imgdedup.stages.user_input.user_tables import FILE, PLACES, ROW, open_table
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def copy_table_files(removed: DataFrame, config: Config, folder: str) -> list[Co
         log.info("remove: Spark does not say which file a row is of, so the rows are written into new files")
         return None
     writing.make_folder(folder, config.output.storage_options)
-    rows = _work(placed, numbers, len(urls)).mapInArrow(_Copier(urls, config, folder), _COPIED).collect()
+    rows = map_batches(_work(placed, numbers, len(urls)), _Copier(urls, config, folder), _COPIED).collect()
     return [CopiedFile(row["name"], row["temporary"], row["n_rows"], row["bytes"]) for row in rows]
 
 

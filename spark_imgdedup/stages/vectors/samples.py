@@ -34,6 +34,7 @@ from spark_imgdedup.files.tars.tar_stream import DamagedTarError
 from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.read import map_shards
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.user_input.image_column import find_image_column
 from spark_imgdedup.stages.user_input.user_tables import open_table
 
@@ -204,7 +205,7 @@ def _save_from_table(spark: SparkSession, config: InputConfig, ids: frozenset[st
                 schema,
             )
 
-    return rows.mapInArrow(save, schema)
+    return map_batches(rows, save, schema)
 
 
 def _save_loose(spark: SparkSession, config: InputConfig, ids: frozenset[str], to: tuple[Keep, str]) -> DataFrame:
@@ -216,7 +217,7 @@ def _save_loose(spark: SparkSession, config: InputConfig, ids: frozenset[str], t
             names = batch.column(0).to_pylist()
             yield _batch((_save_file(name, root, config, keep) for name in names), schema)
 
-    return spark.createDataFrame([(name,) for name in sorted(ids)], "image_id string").mapInArrow(save, schema)
+    return map_batches(spark.createDataFrame([(name,) for name in sorted(ids)], "image_id string"), save, schema)
 
 
 def _save_file(image_id: str, root: str, config: InputConfig, keep: Keep) -> Saved:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.vectors import invalid_rows
 from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -211,7 +212,7 @@ def widen_halves(df: DataFrame) -> DataFrame:
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             yield pa.RecordBatch.from_pydict(columns | {name: _widened(columns[name]) for name in names})
 
-    return df.mapInArrow(widen, schema)
+    return map_batches(df, widen, schema)
 
 
 def _widened(column: pa.Array) -> pa.Array:

@@ -15,9 +15,9 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.stages.columns import quoted
-from spark_imgdedup.stages.gpu_tasks import as_option, gpu_profile
+from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.kept_columns import kept_fields, plain_names
-from spark_imgdedup.stages.tasks import forget_zips
+from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.vectors.vector_column import (
     VectorColumn,
     mark_vectors,
@@ -66,13 +66,7 @@ class VectorSource:
 
     def map(self, work: Work, schema: StructType | str) -> DataFrame:
         """`work` on the batches of each task."""
-
-        def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            forget_zips()
-            return work(batches)
-
-        profile = gpu_profile(self.spark, self.config)
-        return self.rows.mapInArrow(run, schema, **as_option(profile))
+        return map_batches(self.rows, work, schema, gpu_profile(self.spark, self.config))
 
 
 def vector_source(df: DataFrame, config: Config) -> VectorSource:
