@@ -63,6 +63,8 @@ class Tables:
         self.config = config
         self._options = config.storage_options
         self.is_forced = is_forced
+        self._written: dict[str, StructType] = {}  # tables of a step that is not finished
+        self._schemas: dict[str, tuple[StepRecord, StructType]] = {}  # as they were when these were the records
 
     @property
     def spark(self) -> SparkSession:
@@ -105,7 +107,14 @@ class Tables:
                 f"{step.command} --config …"
             )
         require_whole(name, self, step.command)
-        return self._load(name)
+        record = self.record(step.name)
+        known, schema = self._schemas.get(name, (None, None))
+        if known == record:
+            return self._load(name, schema)
+        found = self._load(name)
+        if record is not None:
+            self._schemas[name] = record, found.schema
+        return found
 
     def has(self, name: str) -> bool:
         """True where the table and the record of its step are there."""
@@ -143,6 +152,7 @@ class Tables:
             catalog.save(writer, self.spark, self.config, name)
             return self._load(name)
         writer.save(jvm_path(self.spark, self.path(name), self._options))
+        self._written[name] = df.schema
         return self._load(name, df.schema)
 
     def write_parts(self, name: str, make: Callable[[str], DataFrame]) -> DataFrame:
@@ -160,6 +170,7 @@ class Tables:
             storage.delete(folder, self._options)
         schema = make(folder).schema
         if is_table:
+            self._written[name] = schema
             return self._load(name, schema)
         return self.write(name, self.spark.read.schema(schema).parquet(read_path(self.spark, folder, self._options)))
 
@@ -184,6 +195,8 @@ class Tables:
             writing.sync_below(self.path(name), self._options)
         text = json.dumps(asdict(record), indent=1) + "\n"
         writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
+        if stored := self.record(record.step):
+            self._schemas |= {name: (stored, self._written.pop(name)) for name in step.tables if name in self._written}
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,33 @@ def test_a_table_is_there_once_its_step_is_finished(spark, tables):
         tables.read("duplicates")
     tables.finish(RECORD)
     assert tables.has("duplicates")
+    assert rows(tables.read("duplicates")) == [("a", "b")]
+
+
+def test_a_table_that_was_written_here_is_read_without_a_job(spark, tables):
+    tables.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+    tables.finish(RECORD)
+    context, other = spark.sparkContext, Tables(spark, tables.config)
+
+    read = {}
+    for name, by in {"by the writer": tables, "by another": other, "by that one again": other}.items():
+        context.setJobGroup(name, name)
+        assert rows(by.read("duplicates")) == [("a", "b")]
+        read[name] = len(context.statusTracker().getJobIdsForGroup(name))
+    context.setLocalProperty("spark.jobGroup.id", None)
+
+    assert read["by the writer"] == read["by that one again"] == read["by another"] - 1
+
+
+def test_a_table_that_another_has_written_anew_is_read_as_it_is_now(spark, tables):
+    tables.write("duplicates", spark.range(2))
+    tables.finish(RECORD)
+    assert tables.read("duplicates").columns == ["id"]
+
+    other = Tables(spark, tables.config)
+    other.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+    other.finish(replace(RECORD, seconds=2.5))
+
     assert rows(tables.read("duplicates")) == [("a", "b")]
 
 
