@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "datasource": {"errors", "schemas", "config", "files", "files.storage", "models", "stages"},
     "runs": {
         *("__init__", "errors", "schemas", "counts", "formats", "config"),
-        *("files", "files.storage", "models", "stages"),
+        *("files", "files.storage", "gpu", "models", "stages"),
     },
     "report": {
         *("__init__", "errors", "schemas", "counts", "config"),

@@ -17,7 +17,11 @@ Overrides = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run a step again although its settings and inputs are unchanged")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be read, done, written and removed; do nothing")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be read, done, written and removed, and how long it takes; do nothing",
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object, with a schema_version, and nothing else")

@@ -17,6 +17,7 @@ from spark_imgdedup.files.listing import Listing, list_input
 from spark_imgdedup.files.owning import publishing
 from spark_imgdedup.files.owning.manifest import read_manifest
 from spark_imgdedup.formats import IMAGE_SUFFIXES, TAR_SUFFIXES
+from spark_imgdedup.runs.costs import Cost, try_images
 from spark_imgdedup.runs.current import is_current, stale_step
 from spark_imgdedup.runs.leases import held_by_others
 from spark_imgdedup.runs.plan import idle_steps
@@ -70,6 +71,7 @@ class Preview:
     writes: Sequence[Write]
     removes: Mapping[str, int | None] = field(default_factory=dict)
     in_use: Sequence[str] = ()  # folders that another run works in, and who that is
+    costs: Sequence[Cost] = ()
 
     def lines(self) -> Iterator[str]:
         """The preview as it is printed."""
@@ -85,6 +87,8 @@ class Preview:
         for step in self.steps:
             words = "left out" if step.would == "leave out" else f"would {step.would}"
             yield f"{words:<12} {step.name}: {step.why}"
+        for cost in self.costs:
+            yield f"would take   {cost.line()}"
         for write in self.writes:
             over = f", in place of {write.replaces}" if write.replaces else ""
             yield f"would write  {write.what} at {write.place}{over}"
@@ -115,7 +119,15 @@ def preview_run(planned: Sequence[str], tables: Tables, config: Config, *, force
         tuple(_writes(running, tables, config)),
         _removes(running, tables, config),
         tuple(held_by_others(planned, config)),
+        tuple(try_images(name, config) for name in _steps_over_images(running, config)),
     )
+
+
+def _steps_over_images(running: Sequence[str], config: Config) -> Sequence[str]:
+    """The one that decodes all images, which takes most of a run."""
+    if "embed" in running:
+        return ("embed",)
+    return ("detect",) if "detect" in running and config.detect.method != "embedding" else ()
 
 
 def _preview_step(name: str, planned: Sequence[str], tables: Tables, config: Config, *, force: bool) -> StepPreview:

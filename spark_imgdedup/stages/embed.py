@@ -152,7 +152,7 @@ class MadeRows:
         with_model = self.vectors is not None
 
         def embed(records: Iterator[ImageRecord], tell: Tell = lambda _: None) -> Iterator[pa.RecordBatch]:
-            return self.batches(_telling(_embed(records, config, with_model=with_model), tell))
+            return self.batches(_telling(embed_records(records, config, with_model=with_model), tell))
 
         return embed
 
@@ -199,7 +199,7 @@ def _embed_udf(config: Config, result: MadeRows):  # type: ignore[no-untyped-def
             for images, reasons, errors in batches
             for data, reason, error in zip(images, reasons, errors, strict=True)
         )
-        for batch in result.batches(_embed(_mark_missing(records), config, with_model=with_model)):
+        for batch in result.batches(embed_records(_mark_missing(records), config, with_model=with_model)):
             yield batch.to_pandas()[result.names]
 
     return pandas_udf(embed, result.schema)  # type: ignore[call-overload]
@@ -213,9 +213,18 @@ def _mark_missing(records: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
             yield record
 
 
-def _embed(records: Iterable[ImageRecord], config: Config, *, with_model: bool) -> Iterator[list[EmbeddedImage]]:
-    """Runs in the worker: one model per process, on the device and the cores that Spark gave this task."""
-    cores = task_cpus()
+def embed_records(
+    records: Iterable[ImageRecord], config: Config, *, with_model: bool, n_threads: int | None = None
+) -> Iterator[list[EmbeddedImage]]:
+    """What a task does: one model per process, on the device and the cores that Spark gave it.
+
+    Args:
+        records: As they were read.
+        config: All of `embed` counts.
+        with_model: As for `embed_shards`.
+        n_threads: In place of the cores.
+    """
+    cores = n_threads or task_cpus()
     hashes = config.detect.hashes
     work = PixelWork(
         pixel_digest="exact" in hashes,
