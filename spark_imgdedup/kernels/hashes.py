@@ -51,18 +51,43 @@ def perceptual_views(
     Raises:
         ValueError: n_bits is not one of HASH_BITS.
     """
+    require_bits(n_bits)
+    return _hashes(_reduced(image.convert("L"), _side_for(n_bits)), n_bits, turns)
+
+
+def telling_views(
+    image: Image.Image, *, n_bits: int, turns: tuple[Image.Transpose, ...] = VIEWS["mirror"]
+) -> tuple[bytes, bytes] | None:
+    """As `perceptual_views`; None where they would tell nothing: fewer than MIN_CLEAR frequencies are clear.
+
+    Both look at the same reduced picture where n_bits is 64, and reducing is most of the work.
+    """
+    require_bits(n_bits)
+    grey = image.convert("L")
+    reduced = _reduced(grey, _REDUCED_SIDE)
+    if _clear(reduced) < MIN_CLEAR:
+        return None
+    side = _side_for(n_bits)
+    return _hashes(reduced if side == _REDUCED_SIDE else _reduced(grey, side), n_bits, turns)
+
+
+def _side_for(n_bits: int) -> int:
+    return 4 * math.isqrt(n_bits)  # imagehash's highfreq_factor; a picture of that size it takes as it is
+
+
+def _reduced(grey: Image.Image, side: int) -> Image.Image:
+    return grey.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _hashes(reduced: Image.Image, n_bits: int, turns: tuple[Image.Transpose, ...]) -> tuple[bytes, bytes]:
     import imagehash
 
-    require_bits(n_bits)
-    size = math.isqrt(n_bits)
-    side = 4 * size  # imagehash's highfreq_factor; a picture of that size it takes as it is
-    reduced = image.convert("L").resize((side, side), Image.Resampling.LANCZOS)
     views = (reduced, *(reduced.transpose(turn) for turn in turns))
-    own, *turned = (np.packbits(imagehash.phash(view, hash_size=size).hash).tobytes() for view in views)
+    own, *turned = (np.packbits(imagehash.phash(view, hash_size=math.isqrt(n_bits)).hash).tobytes() for view in views)
     return own, b"".join(turned)
 
 
-def clear_coefficients(image: Image.Image) -> int:
+def _clear(reduced: Image.Image) -> int:
     """How many of the 64 lowest frequencies, the bits of its hash, are clearly above or below their median.
 
     In stripes, grids and flags most are next to 0, and their bits those of noise: among 18,419 distinct pictures
@@ -70,7 +95,6 @@ def clear_coefficients(image: Image.Image) -> int:
     """
     from scipy.fft import dctn
 
-    reduced = image.convert("L").resize((_REDUCED_SIDE, _REDUCED_SIDE), Image.Resampling.LANCZOS)
     low = dctn(np.asarray(reduced, np.float64))[:8, :8]  # as imagehash has it: not normalised
     return int(np.count_nonzero(np.abs(low - np.median(low)) > _CLEAR))
 

@@ -16,7 +16,7 @@ from spark_imgdedup.errors import ModelError
 from spark_imgdedup.kernels.borders import trim_borders
 from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey, plain_pixels
-from spark_imgdedup.kernels.hashes import MIN_CLEAR, VIEWS, clear_coefficients, perceptual_views
+from spark_imgdedup.kernels.hashes import VIEWS, telling_views
 from spark_imgdedup.kernels.images import DecodedImage, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
 
@@ -109,10 +109,9 @@ class PixelWork:
         row.is_grey, row.detail = is_grey(seen), detail(seen)
         if row.detail < PLAIN_DETAIL:
             row.plain_pixels = plain_pixels(whole)
-        if self.phash_bits is not None and clear_coefficients(trimmed) >= MIN_CLEAR:
-            turns = VIEWS[self.phash_views]
-            row.phash, views = perceptual_views(trimmed, n_bits=self.phash_bits, turns=turns)
-            row.phash_views = views if turns else None
+        turns = VIEWS[self.phash_views]
+        if self.phash_bits is not None and (found := telling_views(trimmed, n_bits=self.phash_bits, turns=turns)):
+            row.phash, row.phash_views = found[0], found[1] if turns else None
         vectors = () if self.encoder is None else (self.encoder.preprocess(trimmed),)
         return (*vectors, *(scorer.preprocess(whole) for scorer in self.scorers))
 
