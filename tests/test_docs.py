@@ -176,6 +176,7 @@ def readme(tmp_path_factory):
     return folder, lines, said, done.stderr
 
 
+@pytest.mark.slow  # all commands of README, with sessions of their own
 def test_the_readmes_result_is_what_the_sample_shards_give(readme):
     folder, lines, said, _ = readme
     assert lines[0] == ["run", "--config", "dedup.yaml"]
@@ -193,6 +194,7 @@ def test_the_readmes_result_is_what_the_sample_shards_give(readme):
     assert not set(links.values()) & set(links)  # every removed image names one that stays
 
 
+@pytest.mark.slow  # all commands of README, with sessions of their own
 def test_a_second_run_has_nothing_left_to_do(readme):
     _, lines, _, log = readme
     repeated = lines.index(lines[2], 3)
@@ -201,6 +203,7 @@ def test_a_second_run_has_nothing_left_to_do(readme):
     assert log.count(" embed: Decode") == 1
 
 
+@pytest.mark.slow  # all commands of README, with sessions of their own
 def test_the_commands_of_the_readme_print_what_it_says(readme):
     folder, lines, said, _ = readme
     by_command = {words[0]: said[str(number)] for number, words in enumerate(lines)}
@@ -211,6 +214,7 @@ def test_the_commands_of_the_readme_print_what_it_says(readme):
     assert exported.names == ["image_id", "embedding"]
 
 
+@pytest.mark.slow  # all commands of README, with sessions of their own
 def test_the_python_of_the_readme_removes_the_duplicates_it_finds(readme):
     _, _, said, _ = readme
     images, kept, duplicates = map(int, said["python"].split())
