@@ -19,7 +19,7 @@ LIMIT_SECONDS = 600
 
 def bare_environment():
     """This environment without what would let a worker find the package, or another Spark, by itself."""
-    ours = ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME")
+    ours = ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SPARK_HOME")
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.dataset as ds
 
 # Of records and reports: when it was, how long it took, and what says under which settings.
 _OF_THE_RUN = ("seconds", "fingerprint", "built_on", "computed_from", "started", "made")
+
+# A page names the input as the settings spell it.
+_NAME = re.compile(rb"<title>.*?</title>|<bdi class=.dataset.>.*?</bdi>")
 
 
 def outcome(folder: Path) -> dict[str, object]:
@@ -26,7 +30,7 @@ def outcome(folder: Path) -> dict[str, object]:
     for path in sorted((folder / "out").rglob("*.tar")):
         found[path.relative_to(folder).as_posix()] = path.read_bytes()
     for path in sorted((folder / "sample").rglob("*")):
-        found[path.relative_to(folder).as_posix()] = path.read_bytes()
+        found[path.relative_to(folder).as_posix()] = _NAME.sub(b"", path.read_bytes())
     return found
 
 
