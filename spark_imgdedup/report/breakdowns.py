@@ -159,8 +159,8 @@ def _found_by(tables: Tables, _: Config, __: Records) -> dict[str, int]:
     duplicates = tables.read("duplicates")
     if "found_by" not in duplicates.columns:
         return {}
-    rows = duplicates.groupBy("found_by").count().orderBy("found_by").collect()
-    return {str(row["found_by"]): int(row["count"]) for row in rows}
+    rows = duplicates.groupBy("found_by").count().collect()
+    return {str(row["found_by"]): int(row["count"]) for row in sorted(rows)}
 
 
 def _clusters(tables: Tables, _: Config, __: Records) -> ClusterBreakdown:

@@ -15,6 +15,7 @@ from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files.owning.restored import add_restored, list_place, restored_ids
 from spark_imgdedup.runs import leases
 from spark_imgdedup.runs.changed import changed_files
+from spark_imgdedup.runs.counting import count_removed
 from spark_imgdedup.runs.current import stale_step
 from spark_imgdedup.runs.fingerprints import has_lost_input
 from spark_imgdedup.runs.undeletion import deleted_rows, require_insertable, vacuum_in_one_line
@@ -162,11 +163,11 @@ def _collect(rows: DataFrame) -> Found:
 
 
 def _reasons(tables: Tables, removed: DataFrame) -> str:
-    counts = removed.groupBy("reason").count().orderBy("reason").collect()
+    counts = count_removed(removed)
     place = tables.place("removed")
     if not counts:
         return f"{place} has no rows: nothing left the dataset."
-    return f"The reasons of {place} are {', '.join(f'{row[0]} ({row[1]:,} samples)' for row in counts)}."
+    return f"The reasons of {place} are {', '.join(f'{why} ({n:,} samples)' for why, n in counts.items())}."
 
 
 def _not_removed(tables: Tables, missing: list[str]) -> str:
