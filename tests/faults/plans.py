@@ -14,7 +14,7 @@ from itertools import cycle
 SEED = int(os.environ.get("FAULTS_SEED") or 0)
 # Faults of whole runs; none: those of CI.
 N_RUNS = int(os.environ.get("FAULTS_N") or 0)
-N_LOCAL, N_CLUSTER, N_STORE = (N_RUNS * 6 // 10, N_RUNS * 2 // 10, N_RUNS * 2 // 10) if N_RUNS else (4, 5, 1)
+N_LOCAL, N_CLUSTER, N_STORE = (N_RUNS * 6 // 10, N_RUNS * 2 // 10, N_RUNS * 2 // 10) if N_RUNS else (4, 8, 1)
 N_PROTOCOLS = max(60, N_RUNS)
 N_STORE_PROTOCOLS = max(8, N_RUNS // 4)
 
