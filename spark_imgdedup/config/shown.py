@@ -67,7 +67,7 @@ def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown_paths(paths: Sequence[str]) -> str:
     """What a dataset is called on a page: its paths, without secrets."""
-    return ", ".join(map(without_any_credentials, paths))
+    return ", ".join(map(without_credentials, paths))
 
 
 def hidden_settings(settings: Mapping[str, Any], above: str = "") -> Iterator[str]:
