@@ -83,7 +83,9 @@ HOSTILE_EXAMPLES ?= 5000
 hostile: $(DEV)  ## Hostile files by the hundred, and random changes: make hostile HOSTILE_EXAMPLES=20000
 	HOSTILE_EXAMPLES=$(HOSTILE_EXAMPLES) $(BIN)/python -m pytest tests/hostile
 
-thorough: $(AIRFLOW)  ## The long variants of the tests of S3, Delta and Airflow, which CI has no time for
+PROPERTIES := tests/config tests/files tests/kernels tests/report
+thorough: $(AIRFLOW)  ## What CI has no time for: new examples for properties, long variants for S3, Delta and Airflow
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile exploring $(PROPERTIES)
 	for kind in airflow s3 delta; do $(BIN)/python -m pytest -m "$$kind and thorough" || exit 1; done
 
 spark35: $(SPARK35)  ## The stages and jobs on Spark 3.5

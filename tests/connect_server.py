@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/connect_server.sh"
-SECONDS_TO_START = 90
+SECONDS_TO_START = 300
 
 
 @contextmanager

@@ -189,7 +189,7 @@ def test_databricks_own_models_take_the_jobs_whole(tmp_path):
         job["new_cluster"]["num_workers"] = int(job["new_cluster"]["num_workers"])
 
     done = subprocess.run(
-        [python, "-c", CHECK], input=json.dumps(filled_in), capture_output=True, text=True, timeout=120
+        [python, "-c", CHECK], input=json.dumps(filled_in), capture_output=True, text=True, timeout=300
     )
 
     assert done.returncode == 0, done.stderr[-3000:]

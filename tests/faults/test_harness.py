@@ -114,7 +114,7 @@ def server():
 
 def get(url):
     """What comes of a request: its data, a status, or the name of an error."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         connection.request("GET", "/")
         answer = connection.getresponse()

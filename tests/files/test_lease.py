@@ -27,6 +27,7 @@ from tests.racing import at_once, taken_at_once
 
 ROOT = Path(lease.__file__).parents[3]
 SHORT = 0.5  # seconds without a sign of life
+LIMIT_SECONDS = 120
 # As another process does it: takes the folder, says so, and holds it until it is killed.
 HOLD = """
 import sys
@@ -158,7 +159,7 @@ def test_a_lease_without_a_sign_of_life_is_taken_over_and_its_run_writes_nothing
 
 def test_a_run_gives_signs_of_life_while_it_lasts(folder):
     taken, slot = take(place(folder), "steps embed", ttl_seconds=SHORT), slot_at(folder)
-    seen, deadline = {slot.read().modified}, time.monotonic() + 30
+    seen, deadline = {slot.read().modified}, time.monotonic() + LIMIT_SECONDS
     while len(seen) < 4:
         assert time.monotonic() < deadline
         found = slot.read()
@@ -214,7 +215,7 @@ def test_a_killed_process_of_this_machine_is_followed_at_once(tmp_path, start):
     with pytest.raises(LeaseError, match=f"process {process.pid}, steps embed"):
         take(place(tmp_path), "steps embed")
     os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not Holder.parse((tmp_path / LEASE).read_bytes()).has_died:  # it is not waited for: a zombie is dead, too
         assert time.monotonic() < deadline
     take(place(tmp_path), "steps embed").release()
@@ -232,7 +233,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_another(tmp_path):
 def test_a_process_that_was_stopped_for_too_long_has_lost_its_folder(tmp_path, start):
     process = start(tmp_path, ttl=SHORT)
     os.kill(process.pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT_SECONDS
     while True:
         try:
             taken = take(place(tmp_path), "steps embed")

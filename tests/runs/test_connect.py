@@ -98,7 +98,7 @@ def test_a_run_on_the_command_line_uses_the_server_it_is_told_of(connect_url, tm
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
 
     assert done.returncode == 0, done.stderr[-3000:]

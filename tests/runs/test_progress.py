@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -22,42 +23,76 @@ from spark_imgdedup.runs.status import look_at
 from spark_imgdedup.runs.tables import Tables
 from tests.tars import jpeg, make_tar, png
 
+LIMIT_SECONDS = 120
+
 
 @pytest.fixture
 def tables(spark, tmp_path):
     return Tables(spark, parse_config({"work_dir": str(tmp_path / "work")}))
 
 
-def slow_rows(spark, seconds):
+def rows_that_wait(spark, go):
+    """Two rows in two tasks, which end once there is a file `go`."""
+
     def wait(batches):
         for batch in batches:
-            time.sleep(seconds)
+            give_up = time.monotonic() + LIMIT_SECONDS
+            while not go.exists() and time.monotonic() < give_up:
+                time.sleep(0.02)
             yield batch
 
     return spark.range(2, numPartitions=2).mapInArrow(wait, "id long")
 
 
-def test_a_slow_step_has_lines_and_notes_while_it_runs_and_none_after_it(spark, tables, caplog, monkeypatch):
+@contextmanager
+def let_go_when(is_seen, go):
+    """Beside what is done inside, make the file `go` once `is_seen`."""
+
+    def look():
+        give_up = time.monotonic() + LIMIT_SECONDS
+        try:
+            while not is_seen() and time.monotonic() < give_up:
+                time.sleep(0.02)
+        finally:
+            go.touch()
+
+    beside = threading.Thread(target=look)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
+
+
+def lines_of_ours(caplog):
+    return [record.message for record in caplog.records if record.name.startswith("spark_imgdedup")]
+
+
+def test_a_slow_step_has_lines_and_notes_while_it_runs_and_none_after_it(spark, tables, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.2)
     monkeypatch.setattr(progress, "NOTE_SECONDS", 0.2)
     caplog.set_level(logging.INFO)
-    work_dir, noted = tables.config.work_dir, []
+    work_dir, noted = tables.config.work_dir, {}
 
-    def count_slowly():
-        assert slow_rows(spark, 1.5).count() == 2
-        noted.append(look_at(work_dir, {})["run"])
+    def is_seen():
+        noted.update(look_at(work_dir, {})["run"] or {})
+        return noted.get("said") and lines_of_ours(caplog)
 
-    with running.told(["embed", "report"], tables.config), progress_of(tables, "embed", "wait"):
-        count_slowly()
-    n_lines = len(caplog.messages)
-    slow_rows(spark, 0.6).count()
+    with (
+        running.told(["embed", "report"], tables.config),
+        progress_of(tables, "embed", "wait"),
+        let_go_when(is_seen, tmp_path / "go"),
+    ):
+        assert len(rows_that_wait(spark, tmp_path / "go").collect()) == 2  # one stage
+    lines = lines_of_ours(caplog)
+    assert len(rows_that_wait(spark, tmp_path / "go").collect()) == 2  # one stage
 
-    assert n_lines >= 1
-    assert all(line.startswith("embed: ") and " of 2 tasks" in line for line in caplog.messages if "of 2" in line)
-    assert len(caplog.messages) == n_lines
-    assert (noted[0]["state"], noted[0]["step"], noted[0]["purpose"]) == ("running", "embed", "wait")
-    assert noted[0]["said"].startswith("embed: 0 of ")
+    assert "embed: 0 of 2 tasks" in lines
+    assert all(line.startswith("embed: ") and " of 2 tasks" in line for line in lines)
+    assert lines_of_ours(caplog) == lines
+    assert (noted["state"], noted["step"], noted["purpose"]) == ("running", "embed", "wait")
+    assert noted["said"] == "embed: 0 of 2 tasks"
     assert running.read(work_dir, {}) is None
 
 
