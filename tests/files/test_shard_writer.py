@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import hashlib
 import io
@@ -22,6 +23,7 @@ from spark_imgdedup.files.copying.kept_members import Source
 from spark_imgdedup.files.copying.shard_packer import pack_files, pack_samples
 from spark_imgdedup.files.copying.shard_writer import copy_kept
 from spark_imgdedup.files.copying.spool import SPOOL_BYTES
+from spark_imgdedup.files.copying.tar_writer import TarWriter
 from spark_imgdedup.files.tars.shards import Shard, iter_samples
 from spark_imgdedup.files.tars.tar_stream import TarStream
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
@@ -32,15 +34,27 @@ def shard_of(path, name):
 
 
 def copy_one(path, gone=frozenset()):
-    """The members of the copy of one tar, and what was said about it."""
-    shard = shard_of(path, "s")
-    (task,) = plan_copies([shard], {}, None)
-    (written,) = copy_kept(task, {"s": dict.fromkeys(gone)}, "memory://copies", read=Source(), write={})
+    """The members of the copy of one tar, and what was said about it: the same wherever it comes from and goes to."""
+    compressed = Path(path).parent / "_compressed.tar.gz"  # from front to back, as a store is read
+    compressed.write_bytes(gzip.compress(Path(path).read_bytes(), 1))
+    places = [
+        (str(path), str(Path(path).parent / "_copies")),
+        (str(path), "memory://copies"),
+        (str(compressed), "memory://copies"),
+    ]
+    found = [_copied(*place, gone) for place in places]
+    assert found[0][0] == found[1][0] == found[2][0]
+    return found[0][1:]
+
+
+def _copied(path, folder, gone):
+    (task,) = plan_copies([shard_of(path, "s")], {}, None)
+    (written,) = copy_kept(task, {"s": dict.fromkeys(gone)}, folder, read=Source(), write={})
     with storage.open_read(written.temporary) as file:
         data = file.read()
     assert written.n_bytes == len(data)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return [(info.name, tar.extractfile(info).read() if info.isreg() else None) for info in tar], written
+        return data, [(info.name, tar.extractfile(info).read() if info.isreg() else None) for info in tar], written
 
 
 SAMPLES = [("0.jpg", jpeg(0)), ("0.txt", b"zero"), ("a/1.png", png(1)), ("a/1.json", b"{}"), ("2.jpg", jpeg(2))]
@@ -53,6 +67,55 @@ def test_members_of_kept_samples_are_byte_identical_and_in_order_and_removed_one
 
     assert members == [*SAMPLES[:2], SAMPLES[4]]
     assert (written.name, written.n_samples, written.n_cut, written.damage) == ("s", 2, 0, [])
+
+
+def test_a_tar_from_which_nothing_goes_is_copied_as_it_stands(tmp_path):
+    make_tar(tmp_path / "s.tar", SAMPLES, tarfile.GNU_FORMAT)
+    os.truncate(tmp_path / "s.tar", 10_240)  # as tar fills them up
+
+    (task,) = plan_copies([shard_of(tmp_path / "s.tar", "s")], {}, None)
+    (written,) = copy_kept(task, {}, str(tmp_path / "copies"), read=Source(), write={})
+
+    assert Path(written.temporary).read_bytes() == (tmp_path / "s.tar").read_bytes()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EINVAL, "no"), AttributeError("sendfile")], ids=repr)
+def test_where_the_kernel_copies_nothing_the_bytes_are_the_same(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    make_tar(tmp_path / "s.tar", SAMPLES)
+    by_kernel = _copied(str(tmp_path / "s.tar"), str(tmp_path / "copies"), {"a/1"})
+    monkeypatch.setattr(os, "sendfile", refuse)
+
+    assert _copied(str(tmp_path / "s.tar"), str(tmp_path / "copies"), {"a/1"})[0] == by_kernel[0]
+
+
+def test_headers_that_readers_take_differently_are_written_anew(tmp_path):
+    info, plain = tarfile.TarInfo("0.jpg"), tarfile.TarInfo("0.jpg")
+    info.pax_headers = {"size": "3"}
+    head = info.tobuf(tarfile.PAX_FORMAT)[:-512] + plain.tobuf(tarfile.PAX_FORMAT)  # of no bytes, says the second
+    (tmp_path / "s.tar").write_bytes(head + b"abc" + bytes(509) + bytes(10_240))
+
+    members, written = copy_one(tmp_path / "s.tar")
+
+    assert members == [("0.jpg", b"abc")]
+    copied = Path(written.temporary).read_bytes()
+    assert tarfile.TarInfo.frombuf(copied[1024:1536], "utf-8", "strict").size == 3
+
+
+def test_a_tar_that_becomes_shorter_while_it_is_copied_is_refused(tmp_path, monkeypatch):
+    make_tar(tmp_path / "s.tar", SAMPLES)
+    add = TarWriter.add_piece
+
+    def cut_and_add(*given):
+        os.truncate(tmp_path / "s.tar", 1024)
+        add(*given)
+
+    monkeypatch.setattr(TarWriter, "add_piece", cut_and_add)
+    with pytest.raises(ShardError, match="became shorter while it was read"):
+        _copied(str(tmp_path / "s.tar"), str(tmp_path / "copies"), set())
+    assert list((tmp_path / "copies").iterdir()) == []
 
 
 def test_members_of_no_sample_are_kept_whatever_leaves_around_them(tmp_path):
@@ -155,7 +218,7 @@ def test_what_follows_the_end_mark_is_copied_if_it_is_a_tar_and_told_if_it_is_no
 def test_a_compressed_shard_is_written_as_a_plain_tar(tmp_path):
     (tmp_path / "s.tgz").write_bytes(gzip.compress(tar_bytes(SAMPLES)))
 
-    assert copy_one(tmp_path / "s.tgz", {"0"})[0] == SAMPLES[2:]
+    assert _copied(str(tmp_path / "s.tgz"), str(tmp_path), {"0"})[1] == SAMPLES[2:]
 
 
 def test_a_sparse_member_with_too_many_holes_is_copied_with_its_holes(tmp_path):

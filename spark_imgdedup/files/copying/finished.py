@@ -23,7 +23,7 @@ from spark_imgdedup.files.owning.manifest import MANIFEST
 from spark_imgdedup.files.owning.names import below
 
 # Raised when the same input and settings give other bytes: what an older version left is then copied again.
-COPY_VERSION = 1
+COPY_VERSION = 2
 _RECORD = re.compile(r"([0-9a-f]{32})\.json")
 
 

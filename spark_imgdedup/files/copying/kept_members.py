@@ -35,8 +35,12 @@ class KeptMember:
     file: IO[bytes] | None = None  # the bytes of what it was a link to, where it is to be a file
 
 
-def kept_members(shard: Shard, gone: Gone, source: Source, *, is_repack: bool) -> Iterator[KeptMember]:
-    """The members of a shard but for those of samples that leave, which are held against what was compared.
+def kept_members(
+    stream: TarStream, shard: Shard, gone: Gone, source: Source, *, is_repack: bool
+) -> Iterator[KeptMember]:
+    """The members of a shard, which `stream` is, but for those of samples that leave.
+
+    These are held against what was compared.
 
     Links and folders are of no sample, but a link named like a removed sample leaves with it. One that stays becomes a
     file where what it names leaves, or, with `is_repack`, may come into another tar.
@@ -46,7 +50,7 @@ def kept_members(shard: Shard, gone: Gone, source: Source, *, is_repack: bool) -
         DamagedTarError: after the last member that could be read.
     """
     check = RemovalCheck(shard.url, gone, source.image_member)
-    with open_tar(shard, source.options) as stream, ExitStack() as held:
+    with ExitStack() as held:
         links = _Links(shard, gone, source, is_repack, held)
         waiting: list[tuple[int, tarfile.TarInfo, str | None]] = []
         current: str | None = None

@@ -13,8 +13,10 @@ from typing import Any
 from spark_imgdedup.files.copying.copy_plan import CopyTask
 from spark_imgdedup.files.copying.kept_members import KeptMember, Source, kept_members
 from spark_imgdedup.files.copying.member_headers import seen_by_readers, without_pax
+from spark_imgdedup.files.copying.raw_pieces import piece_of, raw_heads
 from spark_imgdedup.files.copying.removal_check import Gone
 from spark_imgdedup.files.copying.tar_writer import KeptSample, TarWriter, WrittenTar
+from spark_imgdedup.files.tars.gather import open_tar
 from spark_imgdedup.files.tars.member_names import unescaped
 from spark_imgdedup.files.tars.shards import Member, Sample, Shard, sample_id, split_name
 from spark_imgdedup.files.tars.tar_stream import DamagedTarError, carries_data
@@ -44,36 +46,50 @@ def copy_kept(
     with ExitStack() as open_tars:
         tar = open_tars.enter_context(TarWriter(next(waiting), folder, write))
         for shard in task.shards:
-            try:
-                for member in kept_members(shard, removed.get(shard.name, {}), read, is_repack=task.is_repack):
-                    n_begun += member.is_first
-                    if 0 < task.skip >= n_begun:
-                        continue
-                    if member.is_first and tar.is_full:
-                        yield tar.close()
-                        if (part := next(waiting, None)) is None:
-                            return
-                        tar = open_tars.enter_context(TarWriter(part, folder, write))
-                    if member.is_first:
-                        tar.begin_sample(KeptSample(f"{shard.name}/{member.key}", shard.name, str(member.key)))
-                    _copy_member(member, tar, shard, task, read)
-            except DamagedTarError as error:
-                tar.written.damage.append(f"{shard.url}: {error}")
+            with open_tar(shard, read.options) as stream:
+                try:
+                    gone = removed.get(shard.name, {})
+                    for member in kept_members(stream, shard, gone, read, is_repack=task.is_repack):
+                        n_begun += member.is_first
+                        if 0 < task.skip >= n_begun:
+                            continue
+                        if member.is_first and tar.is_full:
+                            yield tar.close()
+                            if (part := next(waiting, None)) is None:
+                                return
+                            tar = open_tars.enter_context(TarWriter(part, folder, write))
+                        if member.is_first:
+                            tar.begin_sample(KeptSample(f"{shard.name}/{member.key}", shard.name, str(member.key)))
+                        _copy_member(member, tar, shard, task, read)
+                except DamagedTarError as error:
+                    tar.written.damage.append(f"{shard.url}: {error}")
+                tar.write_pieces()
         yield tar.close()
 
 
 def _copy_member(member: KeptMember, tar: TarWriter, shard: Shard, task: CopyTask, source: Source) -> None:
-    suffix = (split_name(member.info.name) or ("", ""))[1]
-    info = _renamed(member.info, unescaped(shard.name)) if task.is_repack else member.info
     if member.file is not None:
-        tar.add(info, member.file, of_no_sample=True)
+        tar.add(_named(member, shard, task), member.file, of_no_sample=True)
         return
-    sidecar = Member(info, suffix)
-    with_id = source.id_field is not None and sidecar.is_sidecar and carries_data(info)
-    data = tar.copy(info, member.stream, want=with_id)
-    if with_id and tar.sample is not None and tar.sample.key == member.key:
+    sidecar = None if source.id_field is None else _sidecar(member)
+    heads = None if task.is_repack else raw_heads(member.info, member.stream)
+    if heads is not None and sidecar is None and (piece := piece_of(member.info, member.stream)) is not None:
+        tar.add_piece(piece, member.info.size)
+        return
+    data = tar.copy(_named(member, shard, task), member.stream, heads=heads, want=sidecar is not None)
+    if sidecar is not None and tar.sample is not None and tar.sample.key == member.key:
         sidecar.data = data
         tar.sample.image_id, _ = sample_id(shard.name, Sample(tar.sample.key, [sidecar]), source.id_field)
+
+
+def _named(member: KeptMember, shard: Shard, task: CopyTask) -> tarfile.TarInfo:
+    return _renamed(member.info, unescaped(shard.name)) if task.is_repack else member.info
+
+
+def _sidecar(member: KeptMember) -> Member | None:
+    """The member as one that may say its sample's id."""
+    found = Member(member.info, (split_name(member.info.name) or ("", ""))[1])
+    return found if found.is_sidecar and carries_data(member.info) else None
 
 
 def _renamed(info: tarfile.TarInfo, shard_name: str) -> tarfile.TarInfo:

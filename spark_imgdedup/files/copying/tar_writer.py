@@ -18,6 +18,7 @@ from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import storage, writing
 from spark_imgdedup.files.copying.copy_plan import Part
 from spark_imgdedup.files.copying.member_headers import storable
+from spark_imgdedup.files.copying.raw_pieces import Piece, copy_piece
 from spark_imgdedup.files.copying.spool import as_plain_file, spooled
 from spark_imgdedup.files.tars.compressed import COPY_BYTES
 from spark_imgdedup.files.tars.tar_stream import TarStream, carries_data
@@ -66,7 +67,10 @@ class TarWriter:
         self._folder = folder
         with refusals_in_one_line(folder):
             self._file = writing.open_write(url, options)
-        self._tar: Any = tarfile.open(fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._tar: Any = tarfile.TarFile(
+            fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT, copybufsize=COPY_BYTES
+        )
+        self._waiting: Piece | None = None  # one copy for members that follow one another
 
     def __enter__(self) -> TarWriter:
         return self
@@ -74,7 +78,6 @@ class TarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._tar.fileobj.closed = True  # after a failure its destructor would write to the closed file
         if error is None:
             writing.discard(self._file)  # `close` has closed a tar that is whole
             return
@@ -94,8 +97,16 @@ class TarWriter:
         self._is_in_tar = False
         self.sample = sample
 
-    def copy(self, info: tarfile.TarInfo, stream: TarStream, *, want: bool = False) -> bytes | None:
-        """Copy the member that `stream` stands at, and give its bytes if they are wanted.
+    def copy(
+        self, info: tarfile.TarInfo, stream: TarStream, *, heads: bytes | None = None, want: bool = False
+    ) -> bytes | None:
+        """Copy the member that `stream` stands at.
+
+        Args:
+            info: What it is to be called.
+            stream: The tar that it is in.
+            heads: Its headers, from `raw_heads`, where it is copied as it stands.
+            want: Give its bytes too.
 
         Raises:
             DamagedTarError: the input ends inside of it; nothing of it was written.
@@ -104,7 +115,12 @@ class TarWriter:
             self._add(info)
             return None
         with spooled(info, stream) as data:
-            self.add(info, data)
+            padding = b"" if heads is None else stream.padding(info)
+            if heads is not None and (info.size + len(padding)) % tarfile.BLOCKSIZE == 0:
+                self._add_raw(heads, data, padding)
+                self._count(info.size)
+            else:
+                self.add(info, data)
             if not want:
                 return None
             data.seek(0)
@@ -113,23 +129,52 @@ class TarWriter:
     def add(self, info: tarfile.TarInfo, data: IO[bytes], *, of_no_sample: bool = False) -> None:
         """Write a file from where `data` stands."""
         self._add(as_plain_file(info), data)
-        if of_no_sample:
-            return
+        if not of_no_sample:
+            self._count(info.size)
+
+    def add_piece(self, piece: Piece, n_bytes: int) -> None:
+        """Write a member of that size as it stands: later, together with those that follow it there."""
+        joined = None if self._waiting is None else self._waiting.with_next(piece)
+        if joined is None:
+            self.write_pieces()
+        self._waiting = joined or piece
+        self._count(n_bytes)
+
+    def _count(self, n_bytes: int) -> None:
         if not self._is_in_tar:
             self.written.n_samples += 1
             self._is_in_tar = True
             if self.sample is not None:
                 self.written.samples.append(self.sample)
         if self.sample is not None:
-            self.sample.n_bytes += info.size
+            self.sample.n_bytes += n_bytes
+
+    def write_pieces(self) -> None:
+        """Write what `add_piece` was given; to be called before the file that it lies in is closed."""
+        if (piece := self._waiting) is not None:
+            self._waiting = None
+            with refusals_in_one_line(self._folder):
+                copy_piece(piece, self._file)
+            self._tar.offset += piece.end - piece.start
+
+    def _add_raw(self, heads: bytes, data: IO[bytes], padding: bytes) -> None:
+        self.write_pieces()
+        with refusals_in_one_line(self._folder):
+            start = self._file.tell()
+            self._file.write(heads)
+            shutil.copyfileobj(data, self._file, COPY_BYTES)
+            self._file.write(padding)
+            self._tar.offset += self._file.tell() - start
 
     def _add(self, info: tarfile.TarInfo, data: IO[bytes] | None = None) -> None:
+        self.write_pieces()
         with refusals_in_one_line(self._folder):
             self._tar.addfile(storable(info), data)
         self._tar.members.clear()  # else memory grows with the tar
 
     def close(self) -> WrittenTar:
         """Write the end mark, and say what was written once it is on the disk."""
+        self.write_pieces()
         with refusals_in_one_line(self._folder):
             self._tar.close()
             writing.finish(self._file)

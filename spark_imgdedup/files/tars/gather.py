@@ -29,6 +29,10 @@ class GatheredTar(TarStream):
     What the end of the tar cuts comes last, and so do hard links, whose files must stand before them.
     """
 
+    def heads(self, info: tarfile.TarInfo) -> bytes | None:
+        """None: they were read long before the member is copied."""
+        return None
+
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         groups: dict[str | int, list[tarfile.TarInfo]] = {}
         damage: DamagedTarError | None = None

@@ -19,10 +19,13 @@ class HeaderSource:
         self._place = stream.tell() if self._can_seek else 0
         self._ahead = b""
         self.left: int | None = None
+        self.heads = b""  # all that was read since it was set, where `left` is
 
     def peek(self, size: int) -> bytes:
         """The next bytes; they are read once more."""
-        start, data = self._place, self.read(size)
+        start, heads = self._place, self.heads
+        data = self.read(size)
+        self.heads = heads
         if self._can_seek:
             self.seek(start)
         else:
@@ -69,4 +72,7 @@ class HeaderSource:
             found.append(more)
             n_bytes += len(more)
         self._place += n_bytes
-        return found[0] if len(found) == 1 else b"".join(found)
+        data = found[0] if len(found) == 1 else b"".join(found)
+        if self.left is not None:
+            self.heads += data
+        return data

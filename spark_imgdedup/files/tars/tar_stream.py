@@ -14,6 +14,7 @@ from typing import IO, Any, Self
 from spark_imgdedup.errors import printable
 from spark_imgdedup.files.tars.compressed import COPY_BYTES, decompressed
 from spark_imgdedup.files.tars.header_source import MAX_HEADER_BYTES, HeaderSource
+from spark_imgdedup.files.tars.plain_header import plain_header
 
 # Members that say something about the next one, such as its long name.
 _EXTENSIONS = (b"x", b"g", b"X", b"L", b"K")
@@ -72,9 +73,14 @@ class _StrictTarInfo(tarfile.TarInfo):
             tar.n_extensions += 1
             if tar.n_extensions > MAX_EXTENSIONS:
                 raise tarfile.HeaderError(f"more than {MAX_EXTENSIONS} headers for one member")
-        if self.type in _PAX:
+        if self.type in _PAX and self.size > MAX_DIGITS:
             _require_short_numbers(tar.fileobj.peek(self.size))
         return super()._proc_member(tar)  # type: ignore[misc]
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A header; one as most are in a third of tarfile's time."""
+        return plain_header(cls, bytes(buf), encoding, errors) or super().frombuf(buf, encoding, errors)
 
     @classmethod
     def fromtarfile(cls, tarfile: Any) -> Self:
@@ -105,7 +111,7 @@ class _StrictTarInfo(tarfile.TarInfo):
                 raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from None
             raise DamagedTarError(f"{_said(error)} at byte {place}") from None
         try:
-            tar.fileobj.left = MAX_HEADER_BYTES
+            tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, block
             info.offset = place
             found: Self = info._proc_member(tar)
             _require_possible(found, tar)
@@ -178,6 +184,26 @@ class TarStream:
         self._stream = decompressed(stream)  # the caller's to close
         self.name = name
         self._tar: Any = None
+        try:
+            self._descriptor: int | None = self._stream.fileno()
+        except (AttributeError, OSError):
+            self._descriptor = None
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the open file in which the members lie as they are; None where there is none."""
+        return self._descriptor
+
+    def heads(self, info: tarfile.TarInfo) -> bytes | None:
+        """The headers of the member that the iteration stands at as the tar has them; None where others count too."""
+        heads: bytes = self._tar.fileobj.heads
+        is_all = len(heads) == info.offset_data - info.offset and not self._tar.pax_headers
+        return heads if is_all else None
+
+    def padding(self, info: tarfile.TarInfo) -> bytes:
+        """What fills the last block of the member whose bytes were read just now: less where the tar is cut there."""
+        padding: bytes = self._tar.fileobj.read(-info.size % _BLOCK)
+        return padding
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         try:

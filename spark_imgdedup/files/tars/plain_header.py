@@ -1,0 +1,45 @@
+"""Headers as almost all are, read in a third of the time that tarfile takes, which reads the others. No Spark."""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+from typing import TypeVar
+
+_Header = TypeVar("_Header", bound=tarfile.TarInfo)
+# POSIX.1-2008, ustar interchange format; GNU tar fills the same fields.
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+_MAGICS = frozenset({b"ustar\x0000", b"ustar  \0"})
+_TYPES = frozenset({tarfile.REGTYPE, tarfile.XHDTYPE})
+
+
+def plain_header(kind: type[_Header], block: bytes, encoding: str, errors: str) -> _Header | None:
+    """The header of a file, or of what a PAX header says of the next one, as tarfile reads it; None for any other."""
+    if len(block) != tarfile.BLOCKSIZE:
+        return None
+    fields = _FIELDS.unpack(block)
+    name, mode, uid, gid, size, mtime, checksum, type_, link, magic, user, group, major, minor, prefix = fields
+    if type_ not in _TYPES or magic not in _MAGICS:
+        return None
+    try:
+        said = _number(checksum)
+        if sum(block) - sum(checksum) + 8 * ord(" ") != said:
+            return None
+        found = kind(_text(prefix, encoding, errors))
+        found.name = f"{found.name}/{_text(name, encoding, errors)}" if found.name else _text(name, encoding, errors)
+        found.mode, found.uid, found.gid = _number(mode), _number(uid), _number(gid)
+        found.size, found.mtime, found.chksum = _number(size), _number(mtime), said
+        found.type, found.linkname = type_, _text(link, encoding, errors)
+        found.uname, found.gname = _text(user, encoding, errors), _text(group, encoding, errors)
+        found.devmajor, found.devminor = _number(major), _number(minor)
+    except ValueError:  # a number that is no octal text, such as one in base 256
+        return None
+    return found
+
+
+def _number(field: bytes) -> int:
+    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _text(field: bytes, encoding: str, errors: str) -> str:
+    return field.partition(b"\0")[0].decode(encoding, errors)
