@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ SEARCHED_SIDE = 256
 
 _RAMP = [round(255 * min(max(level - NOISE, 0) / (PICTURE - NOISE), 1)) for level in range(256)]
 _COLOUR = [int(COLOUR_SHARE * level) for level in range(256)]
+
+_RAMP_ARRAY, _COLOUR_ARRAY = np.array(_RAMP, np.uint8), np.array(_COLOUR, np.int32)
+_LUMINANCE = np.array([19595, 38470, 7471], np.int32)
 
 Lines = NDArray[np.float64]  # a number for each line, from a side inward
 
@@ -133,11 +136,18 @@ def _flat_colour(image: Image.Image, side: int) -> tuple[int, ...] | None:
     """The colour of the outermost line of a side; None where it has several, as in most pictures: they cost no more."""
     width, height = image.size
     boxes = ((0, 0, 1, height), (0, 0, width, 1), (width - 1, 0, width, height), (0, height - 1, width, height))
-    line = image.crop(boxes[side])
-    pixels = np.asarray(line).reshape(-1, 3)
-    colour = tuple(np.sort(pixels, axis=0)[len(pixels) // 2].tolist())  # the median
-    picture = np.asarray(_difference(line, colour)[0].point(_RAMP))
+    pixels = np.asarray(image.crop(boxes[side])).reshape(-1, 3)
+    middle = len(pixels) // 2
+    colour = tuple(np.partition(pixels, middle, axis=0)[middle].tolist())  # the median
+    away = np.abs(pixels.astype(np.int16) - np.array(colour, np.int16)).max(axis=1)
+    luminance = np.abs(_luminance(pixels) - _luminance(np.array([colour])))
+    picture = _RAMP_ARRAY[np.maximum(luminance, _COLOUR_ARRAY[away])]
     return colour if picture.mean() <= 255 * STRAY else None
+
+
+def _luminance(pixels: NDArray[Any]) -> NDArray[np.int32]:
+    """As Pillow makes "L" of "RGB" (ITU-R 601-2), (N, 3) to (N,)."""
+    return (pixels.astype(np.int32) @ _LUMINANCE + 0x8000) >> 16
 
 
 def _difference(image: Image.Image, colour: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:

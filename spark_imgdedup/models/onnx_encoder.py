@@ -28,6 +28,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 LITE0 = "efficientnet-lite0"
 LITE0_DIM = 1280
 LITE0_FILE = resources.files("spark_imgdedup") / "models" / "weights" / "efficientnet-lite0.onnx"
+# Pictures at once on a CPU: what they become stays in its cache. 8.8 ms a picture and core, and 9.7 at 32.
+LITE0_CPU_ROWS = 4
 # Source: timm's data configuration of tf_efficientnet_lite0.in1k.
 LITE0_PREPROCESS = Preprocess(
     size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="crop", interpolation="bicubic", crop_pct=0.875
@@ -61,19 +63,20 @@ def load_lite0(settings: EncoderSettings) -> OnnxEncoder:
         raise ModelError(f"'{LITE0}' knows its own preprocessing: remove embed.preprocess, or use onnx:<path>.")
     # In a zip (--py-files) the weights are no file until they are unpacked; a session holds them after that.
     with resources.as_file(LITE0_FILE) as path:
-        return OnnxEncoder(path, settings, LITE0_PREPROCESS)
+        return OnnxEncoder(path, settings, LITE0_PREPROCESS, LITE0_CPU_ROWS)
 
 
 class OnnxEncoder:
     """A graph with one image input (B, 3, H, W) or (B, H, W, 3), and an output (B, dim)."""
 
-    def __init__(self, path: Path, settings: EncoderSettings, how: Preprocess) -> None:
+    def __init__(self, path: Path, settings: EncoderSettings, how: Preprocess, cpu_rows: int | None = None) -> None:
         self.name = settings.model
         self._how = how
         self._session = open_session(path, settings)
         self._input, self._dtype = _checked_input(self._session, how, path)
         batch = self._input.shape[0]
         self._fixed_batch: int | None = batch if isinstance(batch, int) else None
+        self._step = self._fixed_batch or (cpu_rows if settings.device == "cpu" else None)
         self._output = _embedding_output(self._session, path)
         self.fingerprint = fingerprint({"kind": "onnx", "preprocess": how.model_dump()}, [path])
         dim = self._output.shape[1]
@@ -89,7 +92,7 @@ class OnnxEncoder:
         """(B, ...) preprocessed pictures -> (B, dim) float32. A graph of fixed batch size is fed in padded parts."""
         if not len(batch):
             return np.empty((0, self.dim), np.float32)
-        step = self._fixed_batch or len(batch)
+        step = self._step or len(batch)
         parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         return np.concatenate(parts)
 

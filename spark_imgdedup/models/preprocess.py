@@ -34,10 +34,16 @@ def limit_aspect(image: Image.Image) -> Image.Image:
 def to_array(image: Image.Image, how: Preprocess) -> np.ndarray[Any, Any]:
     """An RGB picture as (3, size, size) or (size, size, 3), by how.layout, of how.dtype."""
     pixels = np.asarray(_fit(image, how))
-    if how.dtype == "float32":
-        mean, std = np.asarray(how.mean, np.float32), np.asarray(how.std, np.float32)
-        pixels = (pixels.astype(np.float32) / np.float32(255) - mean) / std
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if how.layout == "NCHW" else pixels)
+    axes, shape = ((2, 0, 1), (3, 1, 1)) if how.layout == "NCHW" else ((0, 1, 2), (1, 1, 3))
+    pixels = pixels.transpose(axes)
+    if how.dtype != "float32":
+        return np.ascontiguousarray(pixels)
+    # In place: half the time of an expression, which makes three arrays of that size.
+    scaled: np.ndarray[Any, Any] = np.empty(pixels.shape, np.float32)
+    np.divide(pixels, np.float32(255), out=scaled)
+    scaled -= np.asarray(how.mean, np.float32).reshape(shape)
+    scaled /= np.asarray(how.std, np.float32).reshape(shape)
+    return scaled
 
 
 def _fit(image: Image.Image, how: Preprocess) -> Image.Image:
@@ -52,6 +58,8 @@ def _fit(image: Image.Image, how: Preprocess) -> Image.Image:
     else:
         width, height = int(scaled * width / height), scaled
     if (width, height) != image.size:
+        # Of the part alone that is looked at, by `box`, it takes 0.5 ms less of 16, but Pillow rounds otherwise then:
+        # vectors of 256 pictures differ from those after torchvision's transform by cosines of up to 2.4e-4.
         image = image.resize((width, height), INTERPOLATION[how.interpolation])
     left, top = round((width - how.size) / 2), round((height - how.size) / 2)
     return image.crop((left, top, left + how.size, top + how.size))

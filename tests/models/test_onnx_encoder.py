@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import EncoderSettings, Preprocess, load_encoder
+from spark_imgdedup.models.onnx_encoder import LITE0_CPU_ROWS
 from spark_imgdedup.models.preprocess import to_array
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -143,6 +144,24 @@ def test_the_default_encoder_gives_one_image_the_same_embedding_in_any_batch(lit
 
     for row, image in zip(together, batch, strict=True):
         assert lite0.encode(image[None])[0] == pytest.approx(row, abs=1e-4)
+
+
+def test_the_default_encoder_takes_few_pictures_at_once_and_gives_the_bits_that_each_few_would(lite0):
+    batch = np.stack([lite0.preprocess(photo(seed=seed)) for seed in range(11)])
+
+    few = [lite0.encode(batch[start : start + LITE0_CPU_ROWS]) for start in range(0, len(batch), LITE0_CPU_ROWS)]
+
+    assert np.array_equal(lite0.encode(batch), np.concatenate(few))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_levels_are_scaled_as_one_expression_does(layout):
+    how = Preprocess(size=32, mean=(0.48, 0.45, 0.4), std=(0.26, 0.27, 0.28), layout=layout)
+    levels = to_array(photo(), Preprocess(size=32, dtype="uint8", layout="NHWC"))
+
+    scaled = (levels.astype(np.float32) / np.float32(255) - np.float32(how.mean)) / np.float32(how.std)
+
+    assert np.array_equal(to_array(photo(), how), scaled.transpose(2, 0, 1) if layout == "NCHW" else scaled)
 
 
 def test_the_default_encoder_refuses_another_preprocessing():
