@@ -24,6 +24,9 @@ PackedWork = Callable[[Iterator[bytes]], Iterator[pa.RecordBatch]]
 NumberedWork = Callable[[Iterator[int]], Iterator[pa.RecordBatch]]
 Item = TypeVar("Item")
 
+# Of all tasks, that each may get with its code.
+MAX_BYTES_WITH_EACH = 2**18
+
 
 class EachAlone(Generic[Item]):
     """What tasks are about, one item each, of which a task unpacks its own alone.
@@ -81,8 +84,11 @@ def map_packages(
 ) -> DataFrame:
     """The rows of the batches that `work` makes of packages, each in a task of its own.
 
-    They travel as rows: in the closure, each task would get those of all tasks, and a Connect server refuses the whole.
+    Few travel in the closure, which saves the two jobs of placing rows. Many travel as rows: each task would get those
+    of all tasks, and a Connect server refuses the whole.
     """
+    if sum(map(len, packages)) <= MAX_BYTES_WITH_EACH:
+        return map_tasks(spark, len(packages), lambda numbers: work(packages[n] for n in numbers), schema, profile)
 
     def run(batches: Batches) -> Iterator[pa.RecordBatch]:
         return work(package for batch in batches for package in batch.column(1).to_pylist())
