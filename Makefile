@@ -107,6 +107,7 @@ site: $(DEV)  ## The docs as a site, build/site/docs/index.html; a broken link i
 
 bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/remove.py
 	$(BIN)/python benchmarks/memory.py
 
 lock:  ## Resolve the dependencies again (needs uv)

@@ -26,6 +26,9 @@ DEFAULT_TASK_BYTES = 8 * 2**30
 ONE_CLUSTER_ROWS = 10_000
 # What one more centroid or one more pair costs, measured at D = 512 on one thread: 13 ps for each multiply-add of the
 # assignment, 18 of an iteration of the training, with its first centroids and means, and 15 of the pairs.
+# One task trains while all other cores wait. How many there are must not decide a result, so a core is counted for each
+# of so many rows: of 10^8 on 1,600 cores training would take 80 minutes and comparing one (benchmarks/scale.py).
+ROWS_OF_A_CORE = 1_000_000
 _ITERATIONS = 25
 _TRAINING_WEIGHT = 1.4
 _PAIRS_WEIGHT = 1.15
@@ -41,7 +44,8 @@ def auto_n_clusters(n_rows: int, dim: int, *, max_task_bytes: int = DEFAULT_TASK
         ValueError: n_rows, dim or max_task_bytes is below 1.
 
     Cost: what is minimised is 25·256·K²·D·1.4 (training) + N·K·D (assignment) + N²·D/(2·K)·1.15 (pairs), where the
-    factors are what a multiply-add of each was measured to take.
+    factors are what a multiply-add of each was measured to take. Beyond a million rows training counts N / 10⁶ times:
+    it is the work of one task.
     """
     _require_positive(n_rows=n_rows, dim=dim, max_task_bytes=max_task_bytes)
     row_bytes = 4 * dim
@@ -137,7 +141,8 @@ def _on(device: str) -> Iterator[Callable[[Array], Array]]:
 def _cost(n_rows: int, n_clusters: int) -> float:
     """Time of training, assignment and comparison, in multiply-adds of the assignment for each dimension."""
     k = float(n_clusters)
-    training = MAX_ROWS_PER_CENTROID * k * k * _ITERATIONS * _TRAINING_WEIGHT
+    waiting = max(1.0, n_rows / ROWS_OF_A_CORE)
+    training = MAX_ROWS_PER_CENTROID * k * k * _ITERATIONS * _TRAINING_WEIGHT * waiting
     return training + n_rows * k + _PAIRS_WEIGHT * n_rows * n_rows / k / 2
 
 

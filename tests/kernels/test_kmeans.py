@@ -295,6 +295,10 @@ class TestSize:
 
         assert cost(chosen) <= min(cost(k) for k in (1, max(1, chosen - 1), min(n_rows, chosen + 1), n_rows))
 
+    @pytest.mark.parametrize(("n_rows", "n_clusters"), [(10**7, 667), (10**8, 1457), (10**9, 3159)])
+    def test_beyond_a_million_rows_training_in_one_task_costs_what_all_others_wait(self, n_rows, n_clusters):
+        assert auto_n_clusters(n_rows, 512) == n_clusters
+
     def test_little_memory_raises_the_number_until_a_mean_cluster_fits(self):
         n_rows, dim, max_task_bytes = 100_000, 16, 2**20
 
