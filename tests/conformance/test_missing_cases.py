@@ -44,6 +44,7 @@ def settings(source, name):
             "input": {"path": source},
             "output": {"path": f"out-{name}"},
             "work_dir": f"work-{name}",
+            "report": {"page": False},
             "embed": {"model": "tests.encoders:ColourEncoder"},
             "identify": {"eps": 0.01},
         }

@@ -26,6 +26,7 @@ settings = {
     "embed": {"model": "tests.encoders:ColourEncoder"},
     "cluster": {"n_clusters": 1},
     "identify": {"eps": 0.01},
+    "report": {"page": False},
     "spark": {
         "spark.master": "local[2]",
         "spark.sql.shuffle.partitions": "2",

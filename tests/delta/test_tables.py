@@ -38,6 +38,7 @@ def config_for(folder, table_format, **sections):
         "table": {"format": table_format},
         "identify": {"eps": EPS},
         "output": {"path": str(folder / f"out-{table_format}"), "format": table_format},
+        "report": {"page": False},
     }
     return parse_config(settings | sections)
 
