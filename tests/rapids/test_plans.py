@@ -30,7 +30,6 @@ REASONS = (
     (r"GPU does not currently support the operator class", "none"),
     (r"has been disabled, and is disabled by default", "off"),
     (r"not all partitioning can be replaced|not all expressions can be replaced", "inner"),
-    (r"Columnar exchange without columnar children is inefficient", "input"),
 )
 PYTHON = {"MapInArrowExec", "ArrowEvalPythonExec"}
 
