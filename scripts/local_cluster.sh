@@ -72,6 +72,7 @@ launch() {
   local name=$1
   shift
   mkdir -p "$folder/conf" "$folder/logs"
+  : >"$folder/logs/$name.log" # at once: what the one before has said must not be taken for this one's word
   # Which Python and which modules an executor uses is the application's business, not inherited from this shell.
   env -u PYTHONPATH -u PYTHONHOME -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON -u SPARK_MASTER_OPTS -u SPARK_WORKER_OPTS \
     SPARK_CONF_DIR="$folder/conf" SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m \
@@ -94,7 +95,11 @@ wait_for() {
   done
 }
 
-master_url() { sed -n 's|.*Starting Spark master at \(spark://[^ ]*\).*|\1|p' "$folder/logs/master.log" 2>/dev/null; }
+# Of a line that is whole, which the beginning of the next one shows.
+master_url() {
+  sed -n '/Starting Spark master at/{N;s|.*Starting Spark master at \(spark://[^ ]*\)\n.*|\1|p}' "$folder/logs/master.log" \
+    2>/dev/null
+}
 has_address() { [[ -n $(master_url) ]]; }
 is_registered() { grep -q 'Successfully registered with master' "$folder/logs/$1.log" 2>/dev/null; }
 

@@ -37,6 +37,20 @@ def test_stop_leaves_a_process_alone_that_has_got_the_number_of_one_of_ours(tmp_
         other.wait()
 
 
+def test_what_a_killed_cluster_has_left_in_its_logs_is_not_taken_for_the_word_of_the_next_one(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/master.log").write_text("Starting Spark master at spark://127.0.0.1:9\nRunning Spark version\n")
+    (tmp_path / "logs/worker-1.log").write_text("Successfully registered with master spark://127.0.0.1:9\n")
+    try:
+        started = script("local_cluster.sh", "start", tmp_path, N_WORKERS="1", WORKER_MEMORY="1g")
+
+        assert started.returncode == 0, started.stderr
+        assert started.stdout.strip().rpartition(":")[2] not in ("", "9")
+        assert started.stdout.strip() in (tmp_path / "logs/worker-1.log").read_text()
+    finally:
+        script("local_cluster.sh", "stop", tmp_path)
+
+
 def test_stopping_takes_all_three_away_and_a_second_stop_is_no_error(tmp_path):
     folder = tmp_path / "another"
     started = script("local_cluster.sh", "start", folder, N_WORKERS="1", WORKER_MEMORY="1g")
