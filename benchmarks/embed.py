@@ -21,7 +21,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -38,11 +37,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from PIL import Image
+from steps import machine, write_result
 
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.models.onnx_encoder import LITE0_FILE, LITE0_PREPROCESS
+from spark_imgdedup.runs.session import get_session
 
-RESULTS = Path(__file__).parent / "results/embed.json"
 SAMPLES = Path(__file__).parents[1] / "examples/shards"
 N_TARS = 8
 BATCH = 32
@@ -138,14 +138,6 @@ def loops(folder, cores, *, with_model):
     return sum(n for n, _, _ in found) / seconds
 
 
-def session(cores):
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master(f"local[{cores}]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.ui.showConsoleProgress", "false").config("spark.log.level", "ERROR")
-    return builder.config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1").getOrCreate()
-
-
 def embed_step(spark, config: Config, out, n_images):
     from spark_imgdedup.stages.embed import embed_shards
 
@@ -209,7 +201,7 @@ def main() -> None:
         n_bytes = sum(file.stat().st_size for file in (folder / "loose").rglob("*.jpg"))
         config = parse_config({"input": {"path": str(folder / "tars")}})
         plain = {"input": {"path": str(folder / "tars"), "trim_borders": False}, "detect": {"prepass": []}}
-        alone, spark = parse_config(plain), session(cores)
+        alone, spark = parse_config(plain), get_session(config)
         ways = {
             "decode alone": lambda work: loops(folder, cores, with_model=False),
             "bare loop": lambda work: loops(folder, cores, with_model=True),
@@ -236,12 +228,12 @@ def main() -> None:
         "images": n_images,
         "kB_each": round(n_bytes / n_images / 1000, 1),
         "longer_side": arguments.side,
-        "machine": f"{platform.machine()}, {cores} shared cores, Python {platform.python_version()}",
+        "machine": machine(),
     }
     if "fastdup" in medians:
         result["whole_run_to_fastdup"] = round(medians["whole run"] / medians["fastdup"], 3)
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_result("embed", result)
 
 
 if __name__ == "__main__":

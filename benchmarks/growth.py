@@ -43,9 +43,8 @@ def comparisons_of(run, work):
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def product_flops(run, rows, dim, comparisons):
+def product_flops(clusters, rows, dim, comparisons):
     """Flop of the matrix products of training, assignment and comparing."""
-    clusters = run["counts"]["cluster"]["clusters"]
     train = 2 * min(rows, MAX_ROWS_PER_CENTROID * clusters) * clusters * dim * MAX_ITER if clusters > 1 else 0
     return train, 2 * rows * clusters * dim, comparisons * 2 * dim
 
@@ -72,13 +71,14 @@ def grow(given, cache, work):
         settings = [f"spark.master=local[{given.cores}]", "identify.eps=0.01", *given.set]
         run = steps_of(vectors, work, settings, 1 if rows >= LONG_ROWS else given.rounds)
         comparisons = comparisons_of(run, work)
-        train, assign, compare = product_flops(run, rows, given.dim, comparisons)
+        clusters = run["counts"]["cluster"]["clusters"]
+        train, assign, compare = product_flops(clusters, rows, given.dim, comparisons)
         products = {"cluster": train / one + assign / every, "pairwise": compare / every, "identify": 0.0}
         cpu_outside = run["cpu_seconds"] - (train + assign + compare) / of_core
         outside = {step: run["seconds"][step] - products[step] for step in STEPS}
         line = {
             "rows": rows,
-            "clusters": run["counts"]["cluster"]["clusters"],
+            "clusters": clusters,
             "comparisons": comparisons,
             "seconds": run["seconds"],
             "product_seconds": {step: round(seconds, 2) for step, seconds in products.items()},

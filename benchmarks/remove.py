@@ -18,19 +18,16 @@ import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 from spark_imgdedup.files.copying.copy_plan import CopyTask, Part
 from spark_imgdedup.files.copying.kept_members import Source
 from spark_imgdedup.files.copying.shard_writer import copy_kept
 from spark_imgdedup.files.tars.shards import Shard
 
-RESULTS = Path(__file__).parent / "results/remove.json"
 N_TARS, N_SAMPLES = 4, 1500
 IMAGE_BYTES = (40_000, 160_000)
 LEAVES = 3  # every third sample, where samples leave
@@ -101,8 +98,10 @@ def main():
                 for name, rate in rates.items()
             } | {"peak_MiB": round(peak)}
     result = {"bytes": n_bytes, "tars": N_TARS, "samples": N_TARS * N_SAMPLES, "cores": os.cpu_count(), **found}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(RESULTS.read_text(), file=sys.stdout)
+    from steps import write_result  # brings NumPy and Arrow, whose memory the copying processes would be charged with
+
+    write_result("remove", result)
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

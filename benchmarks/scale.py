@@ -3,9 +3,10 @@
     python benchmarks/scale.py            prints the tables of docs/scale.md
     python benchmarks/scale.py --write    writes them there
 
-All constants come from results/*.json of two cores. A step's seconds are what it costs at any size (jobs of a warm
-session), what an image costs on a core, its matrix products at the share of sgemm that the kernels reach, and never
-less than its bytes at the rate of the store. What one task does alone is not divided by the cores.
+Constants come from results/*.json of two cores, but for FIXED, from a run of 290 images. A step's seconds are what it
+costs at any size (jobs of a warm session), what an image costs on a core, its matrix products at the share of sgemm
+that the kernels reach, and never less than its bytes at the rate of the store. What one task does alone is not divided
+by the cores.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from growth import product_flops
+from steps import RESULTS
+
 from spark_imgdedup.kernels.kmeans import auto_n_clusters, sample_rows_for
 
-RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs/scale.md"
 
 DIM = 1280  # of the default model
 IMAGE_BYTES = 100_000
 ROW_BYTES = 300  # of an image's row beside its vector: ids, digests, hashes, sizes
 SHARE_REMOVED = 0.3
-ITERATIONS = 25
 # A machine, and what a store gives it: 10 Gbit/s.
 CORES, STORE_BYTES = 16, 1.0e9
 TRAINING_THREADS = 1  # spark.task.cpus
@@ -33,6 +35,8 @@ TRAINING_THREADS = 1  # spark.task.cpus
 ASSIGN_SHARE, PAIR_SHARE, PLAN = 0.74, 0.60, 1.5
 # Mean of clusters that are not all of one size: N²/(2K) times this were compared at 10⁶.
 SKEW = 1.15
+# Seconds at any size of steps that growth.py does not run.
+FIXED = {"embed": 5.0, "detect": 3.0, "remove": 2.0}
 
 
 def result(name):
@@ -57,14 +61,13 @@ class Constants:
         first, middle, last = growth["sizes"]
         of_core = growth["cores"]
         search = (last["cpu_outside"] - middle["cpu_outside"]) / (last["rows"] - middle["rows"])
-        fixed = {step: first["outside"][step] for step in first["outside"]}
         at_once = next(value for name, value in remove.items() if name.startswith(f"{remove['cores']} "))
         return cls(
             embed=of_core / embed["images_per_second"]["embed step"],
             detect=of_core * soak["seconds_by_step"]["detect"] / soak["images"],
             search=search,
             remove=remove["cores"] / (at_once["a third leaves"]["MB_per_s"] * 1e6),
-            fixed={"embed": 5.0, "detect": 3.0, "remove": 2.0, **fixed},
+            fixed=FIXED | first["outside"],
             flops=last["sgemm_gflops"]["of_a_core_second"] * 1e9,
         )
 
@@ -86,17 +89,11 @@ class Step:
         return self.read + self.shuffled + self.written
 
 
-def products(n: int, dim: int, n_clusters: int, comparisons: float) -> tuple[float, float, float]:
-    """Multiplications of training (in one task), assignment and comparing, each counted as two."""
-    sample = min(n, sample_rows_for(n, n_clusters, dim)) if n_clusters > 1 else 0
-    return 2 * ITERATIONS * sample * n_clusters * dim, 2 * n * n_clusters * dim, 2 * comparisons * dim
-
-
 def search(n: int, dim: int, cores: int, constants: Constants, comparisons: float | None = None) -> dict[str, float]:
     """Seconds of cluster, pairwise and identify, their bytes left aside."""
     n_clusters = auto_n_clusters(n, dim)
     pairs = SKEW * PLAN * n * n / (2 * n_clusters) if comparisons is None else comparisons
-    train, assign, compare = products(n, dim, n_clusters, pairs)
+    train, assign, compare = product_flops(n_clusters, n, dim, pairs)
     rows = constants.search * n / cores
     return {
         "cluster": constants.fixed["cluster"]

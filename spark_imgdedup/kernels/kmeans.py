@@ -26,12 +26,12 @@ DEFAULT_TASK_BYTES = 8 * 2**30
 ONE_CLUSTER_ROWS = 10_000
 # What one more centroid or one more pair costs, measured at D = 512 on one thread: 13 ps for each multiply-add of the
 # assignment, 18 of an iteration of the training, with its first centroids and means, and 15 of the pairs.
-# One task trains while all other cores wait. How many there are must not decide a result, so a core is counted for each
-# of so many rows: of 10^8 on 1,600 cores training would take 80 minutes and comparing one (benchmarks/scale.py).
-ROWS_OF_A_CORE = 1_000_000
 _ITERATIONS = 25
 _TRAINING_WEIGHT = 1.4
 _PAIRS_WEIGHT = 1.15
+# One task trains while all other cores wait. How many there are must not decide a result, so a core is counted for each
+# of so many rows: of 10^8 on 1,600 cores training would take 80 minutes and comparing one (benchmarks/scale.py).
+ROWS_OF_A_CORE = 1_000_000
 
 
 def auto_n_clusters(n_rows: int, dim: int, *, max_task_bytes: int = DEFAULT_TASK_BYTES) -> int:

@@ -4,8 +4,12 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from spark_imgdedup.kernels import borders
 from spark_imgdedup.kernels.borders import Borders, trim_borders
 
 
@@ -175,3 +179,13 @@ def test_a_picture_without_borders_is_the_very_one_that_was_given():
     image = photo()
 
     assert trim_borders(image)[0] is image
+
+
+@given(arrays(np.uint8, (40, 3)), st.tuples(*[st.integers(0, 255)] * 3))
+def test_the_pixels_of_a_line_are_picture_where_those_of_a_whole_are(pixels, colour):
+    line = Image.fromarray(pixels[None])
+
+    assert np.array_equal(
+        borders._picture_in_line(pixels, colour),
+        np.asarray(borders._difference(line, colour)[0].point(borders._RAMP))[0],
+    )

@@ -19,13 +19,14 @@ class HeaderSource:
         self._place = stream.tell() if self._can_seek else 0
         self._ahead = b""
         self.left: int | None = None
-        self.heads = b""  # all that was read since it was set, where `left` is
+        # All that was read since it was set, where `left` is; grown in place, since headers may be thousands of blocks.
+        self.heads = bytearray()
 
     def peek(self, size: int) -> bytes:
         """The next bytes; they are read once more."""
-        start, heads = self._place, self.heads
+        start, n_heads = self._place, len(self.heads)
         data = self.read(size)
-        self.heads = heads
+        del self.heads[n_heads:]
         if self._can_seek:
             self.seek(start)
         else:

@@ -9,6 +9,7 @@ import shutil
 import struct
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any, Self
 
 from spark_imgdedup.errors import printable
@@ -111,7 +112,7 @@ class _StrictTarInfo(tarfile.TarInfo):
                 raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from None
             raise DamagedTarError(f"{_said(error)} at byte {place}") from None
         try:
-            tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, block
+            tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, bytearray(block)
             info.offset = place
             found: Self = info._proc_member(tar)
             _require_possible(found, tar)
@@ -184,21 +185,16 @@ class TarStream:
         self._stream = decompressed(stream)  # the caller's to close
         self.name = name
         self._tar: Any = None
-        try:
-            self._descriptor: int | None = self._stream.fileno()
-        except (AttributeError, OSError):
-            self._descriptor = None
-
-    @property
-    def descriptor(self) -> int | None:
-        """Of the open file in which the members lie as they are; None where there is none."""
-        return self._descriptor
+        # Of the open file in which the members lie as they are, where there is one.
+        self.descriptor: int | None = None
+        with suppress(AttributeError, OSError):
+            self.descriptor = self._stream.fileno()
 
     def heads(self, info: tarfile.TarInfo) -> bytes | None:
         """The headers of the member that the iteration stands at as the tar has them; None where others count too."""
-        heads: bytes = self._tar.fileobj.heads
+        heads = self._tar.fileobj.heads
         is_all = len(heads) == info.offset_data - info.offset and not self._tar.pax_headers
-        return heads if is_all else None
+        return bytes(heads) if is_all else None
 
     def padding(self, info: tarfile.TarInfo) -> bytes:
         """What fills the last block of the member whose bytes were read just now: less where the tar is cut there."""
