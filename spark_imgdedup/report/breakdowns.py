@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from spark_imgdedup import schemas
@@ -21,6 +22,7 @@ from spark_imgdedup.report.spread import (
     break_down_similarity,
 )
 from spark_imgdedup.report.value_pairs import ValuePairs, break_down_pairs
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.tables import WRITTEN_BY
 from spark_imgdedup.stages.columns import quoted
 
@@ -58,19 +60,16 @@ def break_down(tables: Tables, config: Config, records: Records, *, compute: boo
     """
     earlier = _earlier(tables)
     known = earlier.get("computed_from", {})
-    found: dict[str, Any] = {"computed_from": {}}
-    for name, (source, make) in _PARTS.items():
-        marks = source(tables, config, records)
-        if marks is None:
-            continue
-        if name in earlier and known.get(name) == marks:
-            found[name] = earlier[name]
-        elif compute:
-            found[name] = make(tables, config, records)
-        else:
-            continue
-        found["computed_from"][name] = marks
-    return found  # type: ignore[return-value]  # its keys are those of _PARTS
+    sources = {name: source(tables, config, records) for name, (source, _) in _PARTS.items()}
+    marks = {name: mark for name, mark in sources.items() if mark is not None}
+    parts: dict[str, Any] = {name: earlier[name] for name, mark in marks.items() if known.get(name) == mark}
+    due = [name for name in marks if name not in parts] if compute else []
+    if due:
+        with side_by_side(tables.spark) as start:
+            made = {name: start(partial(_PARTS[name][1], tables, config, records)) for name in due}
+        parts |= {name: each.result() for name, each in made.items()}
+    found = {"computed_from": {name: mark for name, mark in marks.items() if name in parts}}
+    return found | {name: parts[name] for name in marks if name in parts}  # type: ignore[return-value]  # keys of _PARTS
 
 
 def _earlier(tables: Tables) -> Mapping[str, Any]:

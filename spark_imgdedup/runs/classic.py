@@ -5,14 +5,16 @@ Each function does nothing, or gives None, on a Connect session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+T = TypeVar("T")
 
 _GROUP_PROPERTIES = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
 
@@ -94,6 +96,30 @@ def name_jobs(spark: SparkSession) -> None:
     """Give the jobs of a session the name of the block that this is called from."""
     if (named := _NAMED.get()) is not None:
         named.apply(spark)
+
+
+def with_job_names(spark: SparkSession, work: Callable[[], T]) -> Callable[[], T]:
+    """`work` for another thread: its jobs get the names, tags and other properties that those of this thread have.
+
+    PySpark's `inheritable_thread_target` does so too, but takes a classic session from 4.0 on only.
+    """
+    if not is_classic(spark):
+        tags = spark.getTags()
+
+        def tagged() -> T:
+            for tag in tags:
+                spark.addTag(tag)
+            return work()
+
+        return tagged
+    context: Any = spark.sparkContext._jsc.sc()
+    properties = context.getLocalProperties().clone()
+
+    def named() -> T:
+        context.setLocalProperties(properties)
+        return work()
+
+    return named
 
 
 def quiet_accumulators(spark: SparkSession) -> None:

@@ -16,14 +16,15 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.report.page import assemble
 from spark_imgdedup.report.page.assemble import Shown
 from spark_imgdedup.report.page.curve import STALE, draw_curve
-from spark_imgdedup.report.page.draw import DrawnBand, DrawnGroup, draw_bands, draw_groups
+from spark_imgdedup.report.page.draw import DrawnBand, DrawnGroup, band_draws, draw_groups
 from spark_imgdedup.report.page.facts import Known, described_in, look_up, trimmed_images, unusable_samples
-from spark_imgdedup.report.page.model import Curve, Page, Undo
+from spark_imgdedup.report.page.model import Page, Undo
 from spark_imgdedup.report.page.thumbnails import Thumbnails
 from spark_imgdedup.report.page.undo import stored_settings
 from spark_imgdedup.runs.counting import to_yaml
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.runs.removed_csv import REMOVED_CSV
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.tables import ARTEFACTS, WRITTEN_BY, Tables
 from spark_imgdedup.stages.vectors.samples import show_images
 
@@ -47,11 +48,20 @@ def collect_page(tables: Tables, config: Config, records: Mapping[str, StepRecor
     """
     steps, eps, notes = list(records), run_eps(config, records), list[str]()
     described = described_in(tables, steps)
-    bands = list(draw_bands(tables, config, eps, steps))
-    groups = list(draw_groups(tables, config)) if "identify" in steps else []
-    names = _names(bands, groups)
-    known = look_up(tables, config, frozenset(names), steps)
-    seen = small_pictures(tables, config, names, known, notes)
+    with side_by_side(tables.spark) as start:
+        # What pictures are made of comes first: they take longest.
+        drawn_groups = start(lambda: list(draw_groups(tables, config)) if "identify" in steps else [])
+        drawn_bands = [start(draw) for draw in band_draws(tables, config, eps, steps)]
+        curve = start(lambda: draw_curve(tables, config, eps) if "pairwise" in steps else None)
+        reasons = start(lambda: unusable_samples(tables, config, steps, described))
+        trimmed = start(lambda: trimmed_images(tables, described))
+        groups = drawn_groups.result()
+        bands = [band for of_kind in drawn_bands for band in of_kind.result()]
+        names = _names(bands, groups)
+        known = look_up(tables, config, frozenset(names), steps)
+        seen = small_pictures(tables, config, names, known, notes)
+    if "pairwise" in steps and curve.result() is None:
+        notes.append(STALE)
     return Page(
         report=report,
         dataset=shown_paths(config.input.paths) or "vectors",
@@ -60,12 +70,12 @@ def collect_page(tables: Tables, config: Config, records: Mapping[str, StepRecor
             for name, step in WRITTEN_BY.items()
             if step in steps and name not in ARTEFACTS and tables.has(name)
         },
-        curve=_curve(tables, config, eps, steps, notes),
+        curve=curve.result(),
         bands=tuple(assemble.band(each, known, seen, config) for each in bands),
         groups=tuple(assemble.group(each, known, seen) for each in groups),
         n_groups=report["summary"]["groups"] if "identify" in steps else None,
-        reasons=tuple(unusable_samples(tables, config, steps, described)),
-        trimmed=trimmed_images(tables, described),
+        reasons=tuple(reasons.result()),
+        trimmed=trimmed.result(),
         settings=to_yaml(config),
         versions=_versions(tables, config, records),
         notes=tuple(notes),
@@ -99,15 +109,6 @@ def _names(bands: Sequence[DrawnBand], groups: Sequence[DrawnGroup]) -> list[str
     of_pairs = [name for band in bands for pair in band.pairs for name in (pair.better, pair.other)]
     of_groups = [name for group in groups for name in (group.kept, *(pair.other for pair, _ in group.members))]
     return of_pairs + of_groups
-
-
-def _curve(tables: Tables, config: Config, eps: float | None, steps: Sequence[str], notes: list[str]) -> Curve | None:
-    if "pairwise" not in steps:
-        return None
-    found = draw_curve(tables, config, eps)
-    if found is None:
-        notes.append(STALE)
-    return found
 
 
 def small_pictures(tables: Tables, config: Config, names: Sequence[str], known: Known, notes: list[str]) -> Shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,10 @@ class DrawnGroup:
     members: tuple[tuple[DrawnPair, str], ...]  # and what found each
 
 
-def draw_bands(tables: Tables, config: Config, eps: float | None, steps: Sequence[str]) -> Iterator[DrawnBand]:
-    """Pairs by how near they are; two Spark jobs for each table that has some.
+def band_draws(
+    tables: Tables, config: Config, eps: float | None, steps: Sequence[str]
+) -> list[Callable[[], list[DrawnBand]]]:
+    """What draws pairs by how near they are, for each kind; two Spark jobs for each table that has some.
 
     Args:
         tables: Of the run.
@@ -67,12 +69,14 @@ def draw_bands(tables: Tables, config: Config, eps: float | None, steps: Sequenc
         eps: The run's.
         steps: Those whose tables belong together.
     """
+    draws: list[Callable[[], list[DrawnBand]]] = []
     if "detect" in steps and tables.has("copies"):
-        yield from _exact_pairs(tables, config)
+        draws.append(lambda: list(_exact_pairs(tables, config)))
     if "identify" in steps:
-        yield from _hash_pairs(tables, config)
+        draws.append(lambda: list(_hash_pairs(tables, config)))
     if "pairwise" in steps:
-        yield from _scored_pairs(tables, config, eps)
+        draws.append(lambda: list(_scored_pairs(tables, config, eps)))
+    return draws
 
 
 def _exact_pairs(tables: Tables, config: Config) -> Iterator[DrawnBand]:
