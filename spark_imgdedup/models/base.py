@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -44,6 +44,23 @@ class Encoder(Protocol):
 
     def encode(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """(B, ...) stacked results of preprocess -> (B, dim) float32, not necessarily of unit length."""
+        ...
+
+
+class Pending(Protocol):
+    """A batch that a device works on."""
+
+    def result(self) -> np.ndarray[Any, Any]:
+        """Wait for it: (n, dim) float32, in the order of the pictures."""
+        ...
+
+
+@runtime_checkable
+class OverlappingEncoder(Encoder, Protocol):
+    """An encoder that works on one batch while the next is decoded, and takes pictures of any sizes."""
+
+    def start(self, pictures: Sequence[np.ndarray[Any, Any]], batch_size: int) -> Pending:
+        """Give up to `batch_size` results of preprocess to the device, and return before it is done with them."""
         ...
 
 

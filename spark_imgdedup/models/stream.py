@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey,
 from spark_imgdedup.kernels.hashes import VIEWS, telling_views
 from spark_imgdedup.kernels.images import DecodedImage, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
+from spark_imgdedup.models.base import OverlappingEncoder
 
 if TYPE_CHECKING:
     from spark_imgdedup.models import Encoder
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 SCORE_DECIMALS = 6
 # Encoded images that wait for a thread: three batches of 128 MiB each would not fit a worker.
 MAX_WAITING_BYTES = 256 * 2**20
+# One picture alone is another product of matrices, and rounded otherwise: 2.1e-7 in vectors of CLIP.
+FEWEST = 2
 
 Inputs = tuple[npt.NDArray[Any], ...]  # one for each model, as its preprocess made it
+Finish = Callable[[], "list[EmbeddedImage]"]  # waits for the models of a batch
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,20 @@ def embed_stream(
     At most three batches of images are held: one in the model, two decoded or waiting. Of encoded images at most
     MAX_WAITING_BYTES wait to be decoded, or one that is larger. Every batch is padded to `batch_size`, and to two
     pictures at least: a model rounds differently for other batch shapes, and no result may depend on where a partition
-    ends.
+    ends. An encoder that can work by itself has one batch more: it is given the next before the last is waited for.
     """
+    overlap = int(isinstance(work.encoder, OverlappingEncoder))
+    begun: deque[Finish] = deque()
+    with closing(_begin_batches(records, work, settings)) as batches:
+        for finish in batches:
+            begun.append(finish)
+            if len(begun) > overlap:
+                yield begun.popleft()()
+        while begun:
+            yield begun.popleft()()
+
+
+def _begin_batches(records: Iterable[ImageRecord], work: PixelWork, settings: StreamSettings) -> Generator[Finish]:
     ahead: deque[Future[tuple[EmbeddedImage, Inputs | None]]] = deque()
     waiting: deque[tuple[int, Future[tuple[EmbeddedImage, Inputs | None]]]] = deque()
     n_waiting = 0
@@ -141,10 +158,10 @@ def embed_stream(
                 waiting.append((n_bytes, ahead[-1]))
                 n_waiting += n_bytes
                 if len(ahead) >= 3 * settings.batch_size:
-                    yield _run_models([ahead.popleft() for _ in range(settings.batch_size)], work, settings.batch_size)
+                    yield _begin([ahead.popleft() for _ in range(settings.batch_size)], work, settings.batch_size)
             while ahead:
                 size = min(settings.batch_size, len(ahead))
-                yield _run_models([ahead.popleft() for _ in range(size)], work, settings.batch_size)
+                yield _begin([ahead.popleft() for _ in range(size)], work, settings.batch_size)
         finally:  # a consumer that stops early must not wait for images nobody wants
             for future in ahead:
                 future.cancel()
@@ -170,22 +187,31 @@ def _prepare(record: ImageRecord, work: PixelWork, max_pixels: int) -> tuple[Emb
     return row, work.prepare(row, decoded)
 
 
-def _run_models(
-    prepared: list[Future[tuple[EmbeddedImage, Inputs | None]]], work: PixelWork, batch_size: int
-) -> list[EmbeddedImage]:
+def _begin(prepared: list[Future[tuple[EmbeddedImage, Inputs | None]]], work: PixelWork, batch_size: int) -> Finish:
     results = [future.result() for future in prepared]
     rows = [row for row, inputs in results if inputs is not None]
     by_model = list(zip(*(inputs for _, inputs in results if inputs is not None), strict=True))
-    if work.encoder is not None and rows:
-        _set_vectors(rows, np.asarray(work.encoder.encode(_padded(by_model.pop(0), batch_size)), np.float32))
+    vectors = _begin_vectors(work.encoder, by_model.pop(0), batch_size) if work.encoder is not None and rows else None
     for scorer, inputs in zip(work.scorers, by_model, strict=False):  # no inputs where no picture could be decoded
         _set_scores(rows, scorer, np.asarray(scorer.score(_padded(inputs, batch_size))))
-    return [row for row, _ in results]
+
+    def finish() -> list[EmbeddedImage]:
+        if vectors is not None:
+            _set_vectors(rows, np.asarray(vectors(), np.float32))
+        return [row for row, _ in results]
+
+    return finish
+
+
+def _begin_vectors(encoder: Encoder, pictures: Inputs, batch_size: int) -> Callable[[], npt.NDArray[Any]]:
+    if isinstance(encoder, OverlappingEncoder):
+        return encoder.start(pictures, max(FEWEST, batch_size)).result
+    vectors = encoder.encode(_padded(pictures, batch_size))
+    return lambda: vectors
 
 
 def _padded(arrays: Inputs, batch_size: int) -> npt.NDArray[Any]:
-    # One picture alone is another product of matrices, and rounded otherwise: 2.1e-7 in vectors of CLIP.
-    batch = np.zeros((max(2, batch_size), *arrays[0].shape), arrays[0].dtype)
+    batch = np.zeros((max(FEWEST, batch_size), *arrays[0].shape), arrays[0].dtype)
     for place, array in enumerate(arrays):
         batch[place] = array
     return batch

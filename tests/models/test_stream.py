@@ -343,3 +343,78 @@ def test_a_scorer_that_gives_too_few_numbers_is_named():
 
     with pytest.raises(ModelError, match=r"'brightness' gave an array of shape \(\) for 2 pictures"):
         list(embed_stream([record(1), record(2)], PixelWork(scorers=(OneForAll(),)), sizes()))
+
+
+class Overlapping:
+    """Says when it was given a batch and when it was waited for; pictures keep their size."""
+
+    name, dim, fingerprint = "overlapping", 3, "overlapping 1"
+
+    def __init__(self):
+        self.said = []
+
+    def preprocess(self, image):
+        return np.asarray(image)
+
+    def encode(self, batch):
+        raise NotImplementedError
+
+    def start(self, pictures, batch_size):
+        number = len([each for each in self.said if each[0] == "start"])
+        self.said.append(("start", number, len(pictures), batch_size))
+        vectors = np.float32([picture.mean(axis=(0, 1)) + 1 for picture in pictures])
+
+        class Pending:
+            def result(_):
+                self.said.append(("result", number))
+                return vectors
+
+        return Pending()
+
+
+def test_an_encoder_that_can_has_the_next_batch_before_the_last_is_waited_for():
+    watched = Overlapping()
+    records = [record(n, png(n, (n + 1, 5))) for n in range(5)]
+
+    rows = flat(embed_stream(records, PixelWork(watched), sizes(batch_size=2)))
+
+    assert watched.said == [
+        *(("start", 0, 2, 2), ("start", 1, 2, 2), ("result", 0)),
+        *(("start", 2, 1, 2), ("result", 1), ("result", 2)),
+    ]
+    assert [row.image_id for row in rows] == [f"id-{n}" for n in range(5)]
+    assert [row.width for row in rows] == [1, 2, 3, 4, 5]
+    for number, row in enumerate(rows):
+        colours = np.asarray(Image.open(io.BytesIO(png(number, (number + 1, 5))))).mean(axis=(0, 1)) + 1
+        assert row.vector == pytest.approx(colours / np.linalg.norm(colours), abs=1e-6)
+
+
+def test_one_picture_is_padded_for_it_too():
+    watched = Overlapping()
+
+    list(embed_stream([record(0), record(1, b"no picture")], PixelWork(watched), sizes(batch_size=1)))
+
+    assert [each for each in watched.said if each[0] == "start"] == [("start", 0, 1, 2)]
+
+
+def test_with_it_four_batches_are_read_ahead():
+    read, given_back, most_ahead = [], 0, 0
+    records = (read.append(n) or record(n) for n in range(20))
+    for batch in embed_stream(records, PixelWork(Overlapping()), sizes(batch_size=2)):
+        most_ahead = max(most_ahead, len(read) - given_back)
+        given_back += len(batch)
+
+    assert (given_back, most_ahead) == (20, 8)
+
+
+def test_a_device_that_fails_ends_the_stream_and_its_threads(pngs):
+    class Failing(Overlapping):
+        def start(self, pictures, batch_size):
+            if len(self.said) > 1:
+                raise ModelError("no memory")
+            return super().start(pictures, batch_size)
+
+    with pytest.raises(ModelError, match="no memory"):
+        list(embed_stream(map(record, range(30), pngs), PixelWork(Failing()), sizes(batch_size=2)))
+
+    assert decoders() == []
