@@ -9,10 +9,11 @@ from typing import Any
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import hub
-from spark_imgdedup.models.base import EncoderSettings, fingerprint
+from spark_imgdedup.models.base import Encoder, EncoderSettings, fingerprint
+from spark_imgdedup.models.on_device.encoder import encoder_for
 from spark_imgdedup.models.torch_encoder import (
-    TorchEncoder,
     TorchParts,
+    laid_out,
     prepare_torch,
     refuse_preprocess,
     require_library,
@@ -26,7 +27,7 @@ TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_fina
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 
-def load_clip(settings: EncoderSettings) -> TorchEncoder:
+def load_clip(settings: EncoderSettings) -> Encoder:
     """The image tower of an open_clip model, with open_clip's own validation transform.
 
     Raises:
@@ -60,7 +61,7 @@ def load_clip(settings: EncoderSettings) -> TorchEncoder:
         crops=how.get("resize_mode", "shortest") == "shortest",
         fingerprint=fingerprint({**identity, "preprocess": how}, [weights]),
     )
-    return TorchEncoder(settings, parts)
+    return encoder_for(settings, parts)
 
 
 def fetch_clip(spec: str, model_dir: Path) -> Path:
@@ -87,7 +88,7 @@ def _create(open_clip: Any, settings: EncoderSettings, name: str, options: dict[
     for part in TEXT_PARTS:  # half of the memory of a CLIP model, never used here
         if hasattr(model, part):
             delattr(model, part)
-    return model.eval(), transform
+    return laid_out(model, settings), transform
 
 
 def _parse(open_clip: Any, spec: str) -> tuple[str, str, dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import hub
-from spark_imgdedup.models.base import EncoderSettings, fingerprint
+from spark_imgdedup.models.base import Encoder, EncoderSettings, fingerprint
+from spark_imgdedup.models.on_device.encoder import encoder_for
 from spark_imgdedup.models.torch_encoder import (
-    TorchEncoder,
     TorchParts,
+    laid_out,
     prepare_torch,
     refuse_preprocess,
     require_library,
@@ -21,7 +22,7 @@ from spark_imgdedup.models.torch_encoder import (
 HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
-def load_timm(settings: EncoderSettings) -> TorchEncoder:
+def load_timm(settings: EncoderSettings) -> Encoder:
     """The pooled features of timm:<name>, with timm's weights, or those of timm:<name>@<checkpoint>.
 
     Raises:
@@ -44,7 +45,7 @@ def load_timm(settings: EncoderSettings) -> TorchEncoder:
     _load(timm, settings.model, model, weights)
 
     config = timm.data.resolve_model_data_config(model)
-    model = model.eval().to(settings.device, torch_dtype(settings))
+    model = laid_out(model.to(settings.device, torch_dtype(settings)), settings)
     parts = TorchParts(
         forward=model,
         transform=timm.data.create_transform(**config, is_training=False),
@@ -52,7 +53,7 @@ def load_timm(settings: EncoderSettings) -> TorchEncoder:
         crops=config.get("crop_mode", "center") == "center",
         fingerprint=fingerprint({"kind": "timm", "name": name, "preprocess": config}, [weights]),
     )
-    return TorchEncoder(settings, parts)
+    return encoder_for(settings, parts)
 
 
 def fetch_timm(spec: str, model_dir: Path) -> Path:

@@ -13,6 +13,8 @@ from PIL import Image
 
 from spark_imgdedup.errors import DeviceError, ModelError
 from spark_imgdedup.models.base import EncoderSettings
+from spark_imgdedup.models.on_device.halves import Halves
+from spark_imgdedup.models.on_device.streams import current, empty_cache
 from spark_imgdedup.models.preprocess import limit_aspect
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class TorchEncoder:
     def __init__(self, settings: EncoderSettings, parts: TorchParts) -> None:
         self.name, self.dim, self.fingerprint = settings.model, parts.dim, parts.fingerprint
         self._settings, self._parts = settings, parts
+        self._halves = Halves(empty_cache)
 
     def preprocess(self, image: Image.Image) -> np.ndarray[Any, Any]:
         """One RGB picture as the model's input, by the transform that the model was evaluated with."""
@@ -54,8 +57,18 @@ class TorchEncoder:
             return np.empty((0, self.dim), np.float32)
         import torch
 
-        with torch.inference_mode():
-            return np.asarray(self._parts.forward(on_device(batch, self._settings)).float().cpu().numpy())
+        def run(size: int) -> np.ndarray[Any, Any]:
+            found = [self._forward(batch[start : start + size], size) for start in range(0, len(batch), size)]
+            return np.concatenate(found)
+
+        with torch.inference_mode(), current(torch.device(self._settings.device)):
+            return self._halves.run(len(batch), run)
+
+    def _forward(self, batch: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+        padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
+        padded = np.pad(batch, padding) if len(batch) < size else batch
+        vectors = self._parts.forward(on_device(padded, self._settings)).float().cpu().numpy()
+        return np.asarray(vectors)[: len(batch)]
 
 
 def on_device(batch: np.ndarray[Any, Any], settings: EncoderSettings) -> Any:
@@ -102,6 +115,13 @@ def cpu_has_bf16(cpuinfo: str) -> bool:
     """Whether a CPU multiplies bf16 itself, by what Linux says of it (x86 and Arm); True where it says nothing."""
     flags = set(cpuinfo.split())
     return not flags or not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+
+
+def laid_out(model: Any, settings: EncoderSettings) -> Any:
+    """The model for inference; on CUDA with weights of convolutions as its tensor cores want them."""
+    import torch
+
+    return model.eval() if settings.device == "cpu" else model.eval().to(memory_format=torch.channels_last)
 
 
 def refuse_preprocess(settings: EncoderSettings) -> None:

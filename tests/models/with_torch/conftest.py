@@ -4,10 +4,16 @@ The folder must not be called torch: pytest puts tests/models on the path, and `
 """
 
 import importlib.util
+import tarfile
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+from spark_imgdedup.kernels.bounds import ImageError
+from spark_imgdedup.kernels.images import decode_image
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -24,6 +30,18 @@ def pytest_collection_modifyitems(items):
 def pictures():
     """Smooth colour fields with shapes on them, in sizes from small to large and both orientations."""
     return [_picture(seed) for seed in range(8)]
+
+
+@pytest.fixture(scope="session")
+def photographs():
+    """Every third picture of a sample shard, in the sizes that they have."""
+    shard = Path(__file__).parents[3] / "examples" / "shards" / "photos-00000.tar"
+    found = []
+    with tarfile.open(shard) as tar:
+        for member in [member for member in tar if member.name.endswith(".jpg")][::3]:
+            with suppress(ImageError):  # some are damaged
+                found.append(decode_image(tar.extractfile(member).read(), max_pixels=10**7).image)
+    return found
 
 
 def _picture(seed):

@@ -1,0 +1,41 @@
+"""Pictures of any sizes, fitted to a model's input where they lie: as Pillow does it, to a level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spark_imgdedup.models.preprocess import Fit
+
+if TYPE_CHECKING:
+    import torch
+
+
+def fit_into(batch: torch.Tensor, pictures: torch.Tensor, fit: Fit) -> None:
+    """Resize and crop pictures of one size.
+
+    Along the rows first, then along the columns, rounded to bytes after each, as Pillow does it: without the first
+    rounding sharp edges differ by up to 19 levels, with it by one. Pillow 13 takes the columns first where `squash`
+    makes the height alone smaller; there they differ by up to 10, as Pillow 12 does from 13.
+
+    Args:
+        batch: (N, 3, size, size) uint8, which is written.
+        pictures: (N, H, W, 3) uint8.
+        fit: How.
+    """
+    _, height, width, _ = pictures.shape
+    pixels = pictures.permute(0, 3, 1, 2)
+    new_width, new_height = fit.scaled_size(width, height)
+    left, top = fit.corner(new_width, new_height)
+    if new_width != width:
+        pixels = _resized(pixels, (height, new_width), fit)
+    pixels = pixels[..., left : left + fit.size]
+    if new_height != height:
+        pixels = _resized(pixels, (new_height, fit.size), fit)
+    batch.copy_(pixels[..., top : top + fit.size, :])
+
+
+def _resized(pixels: torch.Tensor, size: tuple[int, int], fit: Fit) -> torch.Tensor:
+    from torch.nn import functional as F
+
+    found = F.interpolate(pixels.float(), size, mode=fit.interpolation, align_corners=False, antialias=True)
+    return found.add_(0.5).clamp_(0, 255).floor_()  # halves up, as Pillow's
