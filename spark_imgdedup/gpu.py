@@ -95,13 +95,17 @@ def device_count() -> int:
 
 
 def to_device(array: np.ndarray[Any, Any], device: str) -> Any:
-    """A CuPy array on a "cuda:<index>" device; the same NumPy array on "cpu", or where CuPy is not installed."""
+    """A CuPy array on a "cuda:<index>" device; the same NumPy array on "cpu", or where CuPy is not installed.
+
+    The device stays the current one of this thread: kernels make arrays beside those that they are given, and CuPy
+    makes them on the current device, which is the first GPU of the machine until somebody says otherwise.
+    """
     if device == "cpu" or not _has_cupy(device):
         return array
     import cupy
 
-    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
-        return cupy.asarray(array)
+    cupy.cuda.Device(int(device.partition(":")[2] or 0)).use()
+    return cupy.asarray(array)
 
 
 def to_host(array: Any) -> np.ndarray[Any, Any]:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -148,6 +149,28 @@ def test_importing_the_module_imports_nothing_heavy():
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_device_of_an_array_stays_the_current_one_for_what_kernels_make_beside_it(monkeypatch):
+    class Device:
+        current = 0
+
+        def __init__(self, index):
+            self.index = index
+
+        def use(self):
+            Device.current = self.index
+
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(Device=Device)
+    cupy.asarray = lambda array: (Device.current, array)
+    cupy.empty = lambda size: (Device.current, np.empty(size))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(gpu, "_has_cupy", lambda device: True)
+
+    there = gpu.to_device(np.arange(3), "cuda:5")
+
+    assert (there[0], cupy.empty(3)[0]) == (5, 5)
 
 
 @pytest.mark.gpu
