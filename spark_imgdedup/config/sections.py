@@ -152,6 +152,11 @@ class EmbedConfig(Section):
         default="auto",
         description="auto: the GPU that Spark assigned to the task, else the CPU; gpu: an error where there is none",
     )
+    decode: Literal["cpu", "gpu"] = Field(
+        default="cpu",
+        description="gpu: nvJPEG decodes JPEGs, to pixels that differ in their last bits; for open_clip: and timm: "
+        "models with device gpu, where nothing else is taken from the pixels. What it refuses, the CPU decodes",
+    )
     batch_size: Count = Field(default=32, description="Images per model call")
     decode_threads: Count | Literal["auto"] = Field(
         default="auto", description="Threads that decode images; auto: the task's cores"

@@ -16,6 +16,7 @@ from pydantic import (
 
 from spark_imgdedup.config.catalog import TablesConfig
 from spark_imgdedup.config.changes import with_changes
+from spark_imgdedup.config.decoding import problems as decoding_problems
 from spark_imgdedup.config.explain import explain
 from spark_imgdedup.config.fields import problems as field_problems
 from spark_imgdedup.config.gpu_profile import GpuProfileConfig
@@ -44,6 +45,7 @@ from spark_imgdedup.config.values import Location, Section, SparkSettings, Stora
 from spark_imgdedup.errors import ConfigError, without_any_credentials
 from spark_imgdedup.preprocess import Preprocess
 
+_PROBLEMS = (field_problems, ranking_problems, output_problems, decoding_problems)
 # Columns that speak for or against one image being a copy of another, beside its vector.
 EVIDENCE = ("phash", "phash_views", "plain_pixels")
 
@@ -180,7 +182,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        if found := [*field_problems(self), *ranking_problems(self), *output_problems(self)]:
+        if found := [each for problems in _PROBLEMS for each in problems(self)]:
             raise ValueError("\n".join(found))
         return self
 

@@ -12,13 +12,13 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import Image, features
 
 from spark_imgdedup.formats import FORMATS
 from spark_imgdedup.kernels.bounds import (
-    MAX_EXIF_BYTES,
     MAX_FRAMES,
     Budget,
     ImageError,
@@ -30,19 +30,11 @@ from spark_imgdedup.kernels.bounds import (
 )
 from spark_imgdedup.kernels.colours import to_rgb
 from spark_imgdedup.kernels.digests import pixel_digest
+from spark_imgdedup.kernels.orientation import SIDEWAYS, turn_of, turned
 
 SIGNATURE_BYTES = 16  # what Pillow's own accept functions are given
 
-EXIF_ORIENTATION = 0x0112
-UPRIGHT = {  # EXIF 2.32, tag Orientation: the turn that undoes it
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _MOST_BRANDS = 64
@@ -74,6 +66,28 @@ class DecodedImage:
     pixel_sha256: str | None = None
 
 
+@dataclass(frozen=True)
+class Jpeg:
+    """A colour JPEG that is still to be decoded.
+
+    Attributes:
+        data: The whole file.
+        width: Pixels, as they are stored.
+        height: Pixels, as they are stored.
+        turn: What makes them upright; None where they are.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    turn: Image.Transpose | None
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return (self.height, self.width) if self.turn in SIDEWAYS else (self.width, self.height)
+
+
 def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> DecodedImage:
     """Decode the first frame of an image file.
 
@@ -89,19 +103,58 @@ def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> 
     Raises:
         ImageError: whatever is wrong with data, with its reason and one line of text; nothing else is raised.
     """
-    _silence_pillow()
-    budget = Budget()
-    try:
+    with _explained(budget := Budget()):
         image, name = _open(data, budget)
         _require_affordable(data, name, image.size, max_pixels)
         image.load()
         budget.require()
         require_size(name, image.size, max_pixels)  # a frame of a GIF may be larger than its screen
-        turn = _turn(image)
+        turn = turn_of(image)
         image = image._new(image.im)  # without its decoder: that of WebP holds two pictures more
-        image = _turned(image, turn)
+        image = turned(image, turn)
         digest = _digest(data, image, max_pixels, budget) if with_digest else None
         image = to_rgb(image)
+    return DecodedImage(image, image.width, image.height, name.lower(), digest)
+
+
+def peek_jpeg(data: bytes, *, max_pixels: int) -> Jpeg | None:
+    """A JPEG for another decoder, by its header alone.
+
+    Args:
+        data: The whole file.
+        max_pixels: As for `decode_image`.
+
+    Returns:
+        None for what `decode_image` is to judge: other formats, files without an end, and colours that decoders read
+        differently (grey, CMYK, RGB that is stored as such).
+
+    Raises:
+        ImageError: as for `decode_image`, for what the header says.
+    """
+    with _explained(budget := Budget()):
+        image, name = _open(data, budget)
+        if name != "JPEG" or not _is_plain_colour(image) or data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+            return None
+        _require_affordable(data, name, image.size, max_pixels)
+        return Jpeg(data, *image.size, turn_of(image))
+
+
+def _is_plain_colour(image: Image.Image) -> bool:
+    """Whether a JPEG holds YCbCr by all signs: libjpeg and others read contradictions differently.
+
+    Source: libjpeg's default_decompress_parms.
+    """
+    if image.mode != "RGB" or image.info.get("adobe_transform", 1) != 1:
+        return False
+    return "jfif" in image.info or [part[0] for part in getattr(image, "layer", ())] == [1, 2, 3]
+
+
+@contextmanager
+def _explained(budget: Budget) -> Iterator[None]:
+    """Make an ImageError of whatever goes wrong with a file."""
+    _silence_pillow()
+    try:
+        yield
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
@@ -110,7 +163,6 @@ def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> 
         if budget.problem is not None:
             raise ImageError("too_large", budget.problem) from error
         raise ImageError("unreadable", f"the file is damaged: {_one_line(error)}") from error
-    return DecodedImage(image, image.width, image.height, name.lower(), digest)
 
 
 def _require_affordable(data: bytes, name: str, size: tuple[int, int], max_pixels: int) -> None:
@@ -143,7 +195,7 @@ def _later_frames(data: bytes, max_pixels: int, budget: Budget) -> Iterator[Imag
         max_pixels -= image.width * image.height
         image.load()
         budget.require()
-        yield _turned(image, _turn(image))
+        yield turned(image, turn_of(image))
 
 
 def _open(data: bytes, budget: Budget) -> tuple[Image.Image, str]:
@@ -189,24 +241,6 @@ def _openers() -> Mapping[str, Opener]:
     pi_heif.options.DECODE_THREADS = 1
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     return {**found, "HEIF": (pi_heif.HeifImageFile, lambda _: False)}
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What undoes the EXIF orientation; damaged EXIF data says nothing about it."""
-    if len(image.info.get("exif") or b"") > MAX_EXIF_BYTES:
-        return None
-    try:
-        return UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # read only now: PNG may hold EXIF behind its pixels
-        return None
-
-
-def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
-    if turn is None:
-        return image
-    turned = image.transpose(turn)
-    turned.info = image.info  # transparency
-    return turned
 
 
 _PILLOW_MODULES = r"PIL\."

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
+from spark_imgdedup.kernels.images import Jpeg
 from spark_imgdedup.models.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,36 @@ class Pending(Protocol):
         ...
 
 
+class PendingLooks(Pending, Protocol):
+    """A batch in which JPEGs are decoded too."""
+
+    def cells(self) -> Mapping[int, np.ndarray[Any, Any]]:
+        """Of each JPEG that the device has decoded, by its number: (64, 64, 3) uint8, the means of its cells."""
+        ...
+
+
 @runtime_checkable
 class OverlappingEncoder(Encoder, Protocol):
     """An encoder that works on one batch while the next is decoded, and takes pictures of any sizes."""
 
-    def start(self, pictures: Sequence[np.ndarray[Any, Any]], batch_size: int) -> Pending:
+    def start(self, pictures: Sequence[Any], batch_size: int) -> Pending:
         """Give up to `batch_size` results of preprocess to the device, and return before it is done with them."""
+        ...
+
+
+@runtime_checkable
+class DecodingEncoder(OverlappingEncoder, Protocol):
+    """An encoder whose device decodes JPEGs: `start` takes `Jpeg`s among the pictures.
+
+    A row of NaN comes back for one that neither the device nor the CPU can decode.
+    """
+
+    def takes(self, jpeg: Jpeg) -> bool:
+        """Whether `start` may be given this file instead of its pixels."""
+        ...
+
+    def start(self, pictures: Sequence[Any], batch_size: int) -> PendingLooks:
+        """As for any; the result has a look at what was decoded."""
         ...
 
 

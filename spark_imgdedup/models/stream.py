@@ -18,9 +18,10 @@ from spark_imgdedup.kernels.borders import trim_borders
 from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey, plain_pixels
 from spark_imgdedup.kernels.hashes import VIEWS, telling_views
-from spark_imgdedup.kernels.images import DecodedImage, decode_image
+from spark_imgdedup.kernels.images import DecodedImage, Jpeg, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
-from spark_imgdedup.models.base import OverlappingEncoder
+from spark_imgdedup.models.base import DecodingEncoder, OverlappingEncoder, PendingLooks
+from spark_imgdedup.models.deferred import defer, look
 
 if TYPE_CHECKING:
     from spark_imgdedup.models import Encoder
@@ -33,7 +34,7 @@ MAX_WAITING_BYTES = 256 * 2**20
 # One picture alone is another product of matrices, and rounded otherwise: 2.1e-7 in vectors of CLIP.
 FEWEST = 2
 
-Inputs = tuple[npt.NDArray[Any], ...]  # one for each model, as its preprocess made it
+Inputs = tuple[Any, ...]  # one for each model: an array as its preprocess made it, or a Jpeg that it takes
 Finish = Callable[[], "list[EmbeddedImage]"]  # waits for the models of a batch
 
 
@@ -97,6 +98,8 @@ class PixelWork:
         phash_bits: Bits of the perceptual hash; None takes none.
         phash_views: Which other orientations are hashed, a name of `kernels.hashes.VIEWS`.
         trim_borders: Whether the hash and the encoder get the picture without its uniform borders; scorers never do.
+        decodes_later: Whether the encoder's device decodes the JPEGs that it takes; of their pixels only the vector,
+            colour and detail are told then.
     """
 
     encoder: Encoder | None = None
@@ -105,6 +108,7 @@ class PixelWork:
     phash_bits: int | None = None
     phash_views: str = "none"
     trim_borders: bool = False
+    decodes_later: bool = False
 
     def prepare(self, row: EmbeddedImage, decoded: DecodedImage) -> Inputs:
         """Put what is seen in the pixels into the row and give what each model wants; runs in a decode thread."""
@@ -178,6 +182,8 @@ def _prepare(record: ImageRecord, work: PixelWork, max_pixels: int) -> tuple[Emb
     if record.rejected_because is not None:
         return row, None
     try:
+        if work.decodes_later and (jpeg := defer(row, record.data, work.encoder, max_pixels)) is not None:
+            return row, (jpeg,)
         decoded = decode_image(record.data, max_pixels=max_pixels, with_digest=work.pixel_digest)
     except ImageError as error:
         row.rejected_because, row.error = error.reason, str(error)
@@ -191,23 +197,38 @@ def _begin(prepared: list[Future[tuple[EmbeddedImage, Inputs | None]]], work: Pi
     results = [future.result() for future in prepared]
     rows = [row for row, inputs in results if inputs is not None]
     by_model = list(zip(*(inputs for _, inputs in results if inputs is not None), strict=True))
-    vectors = _begin_vectors(work.encoder, by_model.pop(0), batch_size) if work.encoder is not None and rows else None
+    finish = _begin_vectors(rows, work.encoder, by_model.pop(0), batch_size) if work.encoder and rows else None
     for scorer, inputs in zip(work.scorers, by_model, strict=False):  # no inputs where no picture could be decoded
         _set_scores(rows, scorer, np.asarray(scorer.score(_padded(inputs, batch_size))))
 
-    def finish() -> list[EmbeddedImage]:
-        if vectors is not None:
-            _set_vectors(rows, np.asarray(vectors(), np.float32))
+    def finished() -> list[EmbeddedImage]:
+        if finish is not None:
+            finish()
         return [row for row, _ in results]
 
-    return finish
+    return finished
 
 
-def _begin_vectors(encoder: Encoder, pictures: Inputs, batch_size: int) -> Callable[[], npt.NDArray[Any]]:
-    if isinstance(encoder, OverlappingEncoder):
-        return encoder.start(pictures, max(FEWEST, batch_size)).result
-    vectors = encoder.encode(_padded(pictures, batch_size))
-    return lambda: vectors
+def _begin_vectors(
+    rows: list[EmbeddedImage], encoder: Encoder, pictures: Inputs, batch_size: int
+) -> Callable[[], None]:
+    """Start the model; what is given waits for it and completes the rows."""
+    if not isinstance(encoder, OverlappingEncoder):
+        vectors = encoder.encode(_padded(pictures, batch_size))
+        return lambda: _set_vectors(rows, np.asarray(vectors, np.float32))
+    if isinstance(encoder, DecodingEncoder):
+        pending = encoder.start(pictures, max(FEWEST, batch_size))
+        return lambda: _complete(rows, pictures, pending)
+    started = encoder.start(pictures, max(FEWEST, batch_size))
+    return lambda: _set_vectors(rows, np.asarray(started.result(), np.float32))
+
+
+def _complete(rows: list[EmbeddedImage], pictures: Inputs, pending: PendingLooks) -> None:
+    _set_vectors(rows, np.asarray(pending.result(), np.float32))
+    seen = pending.cells()
+    for number, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
+        if isinstance(picture, Jpeg):
+            look(row, picture, seen.get(number))
 
 
 def _padded(arrays: Inputs, batch_size: int) -> npt.NDArray[Any]:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.config.values import JsonType
+from spark_imgdedup.errors import ModelError
 from spark_imgdedup.gpu import task_cpus, task_device
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, cached_encoder
+from spark_imgdedup.models.base import DecodingEncoder
 from spark_imgdedup.models.scorers import cached_pixel_scorer, pixel_scorer_name
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord, PixelWork, StreamSettings, embed_stream
 from spark_imgdedup.stages.columns import field_arrays, field_columns, free_name, quoted, without_clashes
@@ -245,8 +247,14 @@ def embed_records(
                 storage_options=config.storage_options,
             )
         )
+        decodes_later = config.embed.decode == "gpu"
+        if decodes_later and not isinstance(encoder, DecodingEncoder):
+            raise ModelError(
+                f"embed.decode is gpu, but the transform of '{config.embed.model}' is not one that is done on a GPU "
+                "here. Set embed.decode to cpu."
+            )
         scorers = tuple(cached_pixel_scorer(spec, cores, device) for spec in config.embed.pixel_scorers)
-        work = replace(work, encoder=encoder, scorers=scorers)
+        work = replace(work, encoder=encoder, scorers=scorers, decodes_later=decodes_later)
     threads = cores if config.embed.decode_threads == "auto" else config.embed.decode_threads
     return embed_stream(records, work, StreamSettings(config.embed.batch_size, threads, config.input.max_image_pixels))
 

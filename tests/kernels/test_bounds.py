@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from spark_imgdedup.formats import IMAGE_SUFFIXES, SUFFIXES_OF
-from spark_imgdedup.kernels import bounds, colours, images
+from spark_imgdedup.kernels import bounds, colours, images, orientation
 from spark_imgdedup.kernels.bounds import BYTES_PER_PIXEL, MAX_SCANS, ImageError, count_scans
 from spark_imgdedup.kernels.colours import to_rgb
 from spark_imgdedup.kernels.digests import pixel_digest
@@ -178,7 +178,7 @@ def test_very_large_exif_data_says_nothing_of_the_orientation(monkeypatch):
     data = saved(photo(64, 48), "WEBP", exif=exif.tobytes())
 
     assert decode_image(data, max_pixels=MAX_PIXELS).width == 48
-    monkeypatch.setattr(images, "MAX_EXIF_BYTES", 8)
+    monkeypatch.setattr(orientation, "MAX_EXIF_BYTES", 8)
     assert decode_image(data, max_pixels=MAX_PIXELS).width == 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spark_imgdedup.kernels.content import CELLS
 from spark_imgdedup.models.preprocess import Fit
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ def fit_into(batch: torch.Tensor, pictures: torch.Tensor, fit: Fit) -> None:
 
     Args:
         batch: (N, 3, size, size) uint8, which is written.
-        pictures: (N, H, W, 3) uint8.
+        pictures: (N, 3, H, W) uint8, in any order in memory.
         fit: How.
     """
-    _, height, width, _ = pictures.shape
-    pixels = pictures.permute(0, 3, 1, 2)
+    _, _, height, width = pictures.shape
+    pixels = pictures
     new_width, new_height = fit.scaled_size(width, height)
     left, top = fit.corner(new_width, new_height)
     if new_width != width:
@@ -32,6 +33,18 @@ def fit_into(batch: torch.Tensor, pictures: torch.Tensor, fit: Fit) -> None:
     if new_height != height:
         pixels = _resized(pixels, (new_height, fit.size), fit)
     batch.copy_(pixels[..., top : top + fit.size, :])
+
+
+def cells_of(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures of one size in cells, the mean of each, as `kernels.content` looks at them: (N, 64, 64, 3) uint8.
+
+    Args:
+        pictures: (N, 3, H, W) uint8.
+    """
+    from torch.nn import functional as F
+
+    means = F.adaptive_avg_pool2d(pictures.float(), (CELLS, CELLS))
+    return means.add_(0.5).permute(0, 2, 3, 1).byte()
 
 
 def _resized(pixels: torch.Tensor, size: tuple[int, int], fit: Fit) -> torch.Tensor:

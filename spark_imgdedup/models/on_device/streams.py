@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,39 +11,56 @@ if TYPE_CHECKING:
 
 
 class Streams:
-    """The streams of one device, and nothing on any other.
+    """The streams of one CUDA device; on a CPU everything happens at once, and in order.
 
     Attributes:
-        is_cuda: Whether there are any.
+        device: As torch names it.
+        is_cuda: Whether there are any streams.
     """
 
     def __init__(self, device: str) -> None:
         import torch
 
-        self._device = torch.device(device)
-        self.is_cuda = self._device.type == "cuda"
-        self._copy: Any = torch.cuda.Stream(self._device) if self.is_cuda else None
-        self._compute: Any = torch.cuda.Stream(self._device) if self.is_cuda else None
+        self.device = torch.device(device)
+        self.is_cuda = self.device.type == "cuda"
+        self._copy: Any = torch.cuda.Stream(self.device) if self.is_cuda else None
+        self._compute: Any = torch.cuda.Stream(self.device) if self.is_cuda else None
+        self._decode: Any = torch.cuda.Stream(self.device) if self.is_cuda else None
         if self.is_cuda:
-            torch.cuda.synchronize(self._device)  # what is there so far, such as weights, came by another stream
+            torch.cuda.synchronize(self.device)  # what is there so far, such as weights, came by another stream
 
     @contextmanager
     def copying(self) -> Iterator[None]:
         """What is done within goes to the stream of copies."""
-        with current(self._device, self._copy):
+        with current(self.device, self._copy):
             yield
 
     @contextmanager
     def computing(self) -> Iterator[None]:
         """What is done within goes to the stream of the model."""
-        with current(self._device, self._compute):
+        with current(self.device, self._compute):
             yield
 
-    def hand_over(self, tensor: torch.Tensor) -> None:
-        """Let the model's stream wait for what was copied so far; it reads `tensor`, which the other one made."""
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """What is done within goes to a stream that nothing else waits in."""
+        with current(self.device, self._decode):
+            yield
+
+    def hand_over(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Let the model's stream wait for what the others were given so far; it reads these tensors of theirs."""
         if self.is_cuda:
             self._compute.wait_stream(self._copy)
-            tensor.record_stream(self._compute)
+            self._compute.wait_stream(self._decode)
+            for tensor in tensors:
+                tensor.record_stream(self._compute)
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same numbers in the host's memory, once what is marked afterwards is done."""
+        import torch
+
+        found = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self.is_cuda)
+        return found.copy_(tensor, non_blocking=True)
 
     def mark(self) -> Callable[[], None]:
         """A function that waits until the model's stream has done what it was given so far."""

@@ -78,7 +78,7 @@ def test_pixels_are_pillows_to_a_level(size, interpolation):
     picture, fit = noise(*size), Fit(60, 48, squash=False, interpolation=interpolation)
     batch = torch.zeros(1, 3, 48, 48, dtype=torch.uint8)
     picture = fit.limited(picture)
-    fit_into(batch, torch.from_numpy(np.asarray(picture).copy())[None], fit)
+    fit_into(batch, torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None], fit)
 
     difference = np.abs(batch[0].permute(1, 2, 0).numpy().astype(int) - np.asarray(fit.apply(picture)).astype(int))
 
