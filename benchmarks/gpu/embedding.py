@@ -38,7 +38,7 @@ class Sizes:
     shape: Shape
     precision: str = "bf16"
     batch_size: int = 256
-    n_images: int = 2048
+    n_images: int = 1024
     round_s: float = 4.0  # of reading the tars, over and over
     picture: tuple[int, int] = (640, 480)
     n_tars: int = 8

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spark_imgdedup.models.stream import EmbeddedImage
 
 # Cells of other pixels, and made otherwise, have other detail: below that many times PLAIN_DETAIL the CPU looks too.
-# Measured: by at most 0.04 on the sample shards, of 0.55 to 0.8.
+# Measured: by at most 0.035 on the 286 pictures of the sample shards, which have 0.11 and more.
 MAYBE_PLAIN = 2
 
 

@@ -59,7 +59,8 @@ class DeviceEncoder:
         self._streams = Streams(settings.device)
         self._transfer = Transfer(self._streams, self._decode)
         self._fit = transform.fit
-        self._forward = _normalized(parts.forward, transform, torch_dtype(settings), self._streams.device)
+        with self._streams.computing():
+            self._forward = _normalized(parts.forward, transform, torch_dtype(settings), self._streams.device)
         self._halves = Halves(self._free)
         self._by_size: dict[int, FixedShape] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from spark_imgdedup.models.on_device.streams import Streams
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Transfer:
             decode: Gives the pixels of a JPEG that the device refuses; None where there are none.
         """
         self._streams, self._decode = streams, decode
+        self._has_said = False
 
     def bring(self, pictures: Sequence[Picture | Jpeg]) -> list[Group]:
         """Those of one size together, for the model's stream to read; what nobody can decode is left out."""
@@ -56,8 +60,16 @@ class Transfer:
         with self._streams.decoding():
             found = dict(zip(jpegs, decode_jpegs(list(jpegs.values()), self._streams.device), strict=True))
         decoded = {number: pixels for number, pixels in found.items() if pixels is not None}
+        self._say_once(len(jpegs) - len(decoded), len(jpegs))
         refused = {number: self._decode(jpegs[number]) for number in jpegs if number not in decoded}
         return decoded, {number: picture for number, picture in refused.items() if picture is not None}
+
+    def _say_once(self, n_refused: int, n: int) -> None:
+        if n_refused and not self._has_said:
+            self._has_said = True
+            log.warning(
+                "%s refuses %d of %d JPEGs: the CPU decodes these, and later ones", self._streams.device, n_refused, n
+            )
 
     def _copied(self, pictures: Mapping[int, Picture]) -> tuple[list[Group], torch.Tensor]:
         """The groups, and the block that holds them."""

@@ -137,7 +137,7 @@ def test_a_file_that_nobody_can_decode_is_a_row_of_nan(encoder, photographs):
     assert sorted(batch.cells()) == [0, 2]
 
 
-def test_what_only_the_device_refuses_is_decoded_by_the_cpu(encoder, photographs, monkeypatch):
+def test_what_only_the_device_refuses_is_decoded_by_the_cpu_and_said_once(encoder, photographs, monkeypatch, caplog):
     files = [peek(encoded(picture)) for picture in photographs[:3]]
     monkeypatch.setattr(transfer, "decode_jpegs", lambda jpegs, device: [None] * len(jpegs))
 
@@ -146,6 +146,13 @@ def test_what_only_the_device_refuses_is_decoded_by_the_cpu(encoder, photographs
 
     assert np.array_equal(batch.result(), expected)
     assert batch.cells() == {}
+    monkeypatch.setattr(encoder._transfer, "_has_said", False)
+    caplog.clear()
+    for _ in range(2):
+        encoder.start(files, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "cpu refuses 3 of 3 JPEGs: the CPU decodes these, and later ones"
+    ]
 
 
 def test_halved_batches_keep_their_looks(photographs):
@@ -173,7 +180,17 @@ def test_detail_in_the_cells_of_a_device_is_near_that_of_the_cpu(photographs):
     for picture in photographs:
         look = cells_of(torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None])[0].numpy()
 
-        assert detail(Image.fromarray(look)) == pytest.approx(detail(cells(picture)), abs=0.05)
+        assert detail(Image.fromarray(look)) == pytest.approx(detail(cells(picture)), abs=0.04)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 333), (64, 64), (65, 63), (3, 5), (1, 1), (320, 242)], ids=str)
+def test_cells_are_those_of_pillows_box_to_a_level(size):
+    stored = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+    found = cells_of(torch.from_numpy(stored).permute(2, 0, 1)[None])[0].numpy().astype(int)
+
+    expected = np.asarray(Image.fromarray(stored).resize((64, 64), Image.Resampling.BOX)).astype(int)
+    assert np.abs(found - expected).max() <= 1
 
 
 @pytest.mark.parametrize(
