@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,6 @@ _RAMP = [round(255 * min(max(level - NOISE, 0) / (PICTURE - NOISE), 1)) for leve
 _COLOUR = [int(COLOUR_SHARE * level) for level in range(256)]
 
 _RAMP_ARRAY, _COLOUR_ARRAY = np.array(_RAMP, np.uint8), np.array(_COLOUR, np.int32)
-_LUMINANCE = np.array([19595, 38470, 7471], np.int32)
 
 Lines = NDArray[np.float64]  # a number for each line, from a side inward
 
@@ -136,23 +135,27 @@ def _flat_colour(image: Image.Image, side: int) -> tuple[int, ...] | None:
     """The colour of the outermost line of a side; None where it has several, as in most pictures: they cost no more."""
     width, height = image.size
     boxes = ((0, 0, 1, height), (0, 0, width, 1), (width - 1, 0, width, height), (0, height - 1, width, height))
-    pixels = np.asarray(image.crop(boxes[side])).reshape(-1, 3)
-    middle = len(pixels) // 2
-    colour = tuple(np.partition(pixels, middle, axis=0)[middle].tolist())  # the median
-    return colour if _picture_in_line(pixels, colour).mean() <= 255 * STRAY else None
+    # A row for each channel: NumPy takes the strongest of three rows in a tenth of the time of three columns.
+    channels = np.asarray(image.crop(boxes[side])).reshape(-1, 3).T.astype(np.int32, order="C")
+    middle = channels.shape[1] // 2
+    colour = tuple(np.partition(channels, middle, axis=1)[:, middle].tolist())  # the median
+    return colour if _picture_in_line(channels, colour).mean() <= 255 * STRAY else None
 
 
-def _picture_in_line(pixels: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.uint8]:
-    """How much `_profiles` takes for picture of each pixel (N, 3) of a line: of so few, in half of Pillow's time."""
-    away = np.abs(pixels.astype(np.int16) - np.array(colour, np.int16)).max(axis=1)
-    luminance = np.abs(_luminance(pixels) - _luminance(np.array([colour])))
+def _picture_in_line(channels: NDArray[np.int32], colour: tuple[int, ...]) -> NDArray[np.uint8]:
+    """How much `_profiles` takes for picture of each pixel (3, N) of a line: of so few, in half of Pillow's time."""
+    own = np.array(colour, np.int32)
+    away = np.abs(channels - own[:, None]).max(axis=0)
+    luminance = np.abs(_luminance(channels) - _luminance(own))
     picture: NDArray[np.uint8] = _RAMP_ARRAY[np.maximum(luminance, _COLOUR_ARRAY[away])]
     return picture
 
 
-def _luminance(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    """As Pillow makes "L" of "RGB" (ITU-R 601-2), (N, 3) to (N,)."""
-    return (pixels.astype(np.int32) @ _LUMINANCE + 0x8000) >> 16
+def _luminance(channels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """As Pillow makes "L" of "RGB" (ITU-R 601-2), (3, …) to (…)."""
+    red, green, blue = channels
+    found: NDArray[np.int32] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    return found
 
 
 def _difference(image: Image.Image, colour: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:

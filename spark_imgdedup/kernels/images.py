@@ -11,7 +11,7 @@ import itertools
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -106,13 +106,15 @@ def decode_image(data: bytes, *, max_pixels: int, with_digest: bool = False) -> 
     with _explained(budget := Budget()):
         image, name = _open(data, budget)
         _require_affordable(data, name, image.size, max_pixels)
+        may_have_more = "n_frames" in vars(image) or hasattr(type(image), "n_frames")
         image.load()
         budget.require()
         require_size(name, image.size, max_pixels)  # a frame of a GIF may be larger than its screen
         turn = turn_of(image)
         image = image._new(image.im)  # without its decoder: that of WebP holds two pictures more
         image = turned(image, turn)
-        digest = _digest(data, image, max_pixels, budget) if with_digest else None
+        later = _later_frames(data, max_pixels - image.width * image.height, budget) if may_have_more else ()
+        digest = _digest(image, later) if with_digest else None
         image = to_rgb(image)
     return DecodedImage(image, image.width, image.height, name.lower(), digest)
 
@@ -175,9 +177,8 @@ def _require_affordable(data: bytes, name: str, size: tuple[int, int], max_pixel
         require_binary(data)
 
 
-def _digest(data: bytes, first: Image.Image, max_pixels: int, budget: Budget) -> str | None:
+def _digest(first: Image.Image, later: Iterable[Image.Image]) -> str | None:
     try:
-        later = _later_frames(data, max_pixels - first.width * first.height, budget)
         return pixel_digest(itertools.chain([first], later))
     except Exception:  # the first frame is good: such files are copies where their bytes are
         return None

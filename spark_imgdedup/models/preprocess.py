@@ -1,6 +1,6 @@
 """A picture as the array that a model wants: resize, crop, scale, lay out.
 
-Gives the same numbers as torchvision's Resize, CenterCrop, ToTensor and Normalize, without torch.
+Does what torchvision's Resize, CenterCrop, ToTensor and Normalize do, without torch; see `Fit.apply` for how nearly.
 """
 
 from __future__ import annotations
@@ -65,15 +65,21 @@ class Fit:
         return image if self.squash else limit_aspect(image)
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """The square of an RGB picture, by Pillow."""
+        """The square of an RGB picture, by Pillow, nearly as torchvision gives it.
+
+        Only what is left of the scaled picture is made: 1.8 ms in place of 3.0 for one of 640 x 480. Pillow holds the
+        box in float32, and clips between its two passes, whose order follows the shape: values of 136 pictures differ
+        by 0.05 levels of 255 on average and by 15 at most, vectors by a cosine distance of 7e-4 at most.
+        """
         image = self.limited(image)
-        scaled = self.scaled_size(*image.size)
-        if scaled != image.size:
-            # Of the part alone that is looked at, by `box`, it takes 0.5 ms less of 16, but Pillow rounds otherwise
-            # then: vectors of 256 pictures differ from those after torchvision's transform by cosines of up to 2.4e-4.
-            image = image.resize(scaled, INTERPOLATION[self.interpolation])
-        left, top = self.corner(*scaled)
-        return image.crop((left, top, left + self.size, top + self.size))
+        width, height = self.scaled_size(*image.size)
+        left, top = self.corner(width, height)
+        square = (left, top, left + self.size, top + self.size)
+        if (width, height) == image.size or min(left, top) < 0:
+            return image.resize((width, height), INTERPOLATION[self.interpolation]).crop(square)
+        across, down = image.width / width, image.height / height
+        box = (left * across, top * down, square[2] * across, square[3] * down)
+        return image.resize((self.size, self.size), INTERPOLATION[self.interpolation], box)
 
 
 def to_array(image: Image.Image, how: Preprocess) -> np.ndarray[Any, Any]:

@@ -186,6 +186,6 @@ def test_the_pixels_of_a_line_are_picture_where_those_of_a_whole_are(pixels, col
     line = Image.fromarray(pixels[None])
 
     assert np.array_equal(
-        borders._picture_in_line(pixels, colour),
+        borders._picture_in_line(pixels.T.astype(np.int32), colour),
         np.asarray(borders._difference(line, colour)[0].point(borders._RAMP))[0],
     )
