@@ -1,10 +1,16 @@
-"""How a model wants its pictures, as settings and models say it. No numeric library: every command reads this."""
+"""What both settings and models say of encoders: which come with the package, and how a model wants its pictures.
+
+No numeric library: every command reads this.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LITE0, LITE0_INT8 = "efficientnet-lite0", "efficientnet-lite0-int8"
+PACKAGED = (LITE0, LITE0_INT8)
 
 Colour = tuple[float, float, float]
 

@@ -13,6 +13,7 @@ import pytest
 
 import spark_imgdedup
 from spark_imgdedup.models import EncoderSettings, load_encoder
+from spark_imgdedup.preprocess import PACKAGED
 
 ROOT = Path(spark_imgdedup.__file__).parent.parent
 
@@ -45,7 +46,8 @@ def run_zipped(archive, code, folder):
 
 def test_the_zip_holds_the_whole_package_and_nothing_else(archive):
     names = set(zipfile.ZipFile(archive).namelist())
-    kept = {"spark_imgdedup/models/weights/efficientnet-lite0.onnx", "spark_imgdedup/runs/log4j2.properties"}
+    weights = (f"spark_imgdedup/models/weights/{name}.onnx" for name in PACKAGED)
+    kept = {*weights, "spark_imgdedup/runs/log4j2.properties"}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "spark_imgdedup").rglob("*.py")}
 
     assert names >= kept | modules

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import spark_imgdedup
+from spark_imgdedup.preprocess import PACKAGED
 
 ROOT = Path(spark_imgdedup.__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -97,7 +98,8 @@ def test_wheel_and_sdist_hold_the_weights_the_samples_and_their_licences(built):
         in_wheel = set(wheel.namelist())
         in_sdist = {name.partition("/")[2] for name in sdist.getnames()}
 
-    for name in ("spark_imgdedup/py.typed", "spark_imgdedup/models/weights/efficientnet-lite0.onnx"):
+    weights = [f"spark_imgdedup/models/weights/{name}.onnx" for name in PACKAGED]
+    for name in ("spark_imgdedup/py.typed", *weights):
         assert name in in_wheel
         assert name in in_sdist
     assert {f"spark_imgdedup/_sample_shards/{name}" for name in ("truth.csv", "photos-00000.tar")} <= in_wheel

@@ -21,7 +21,7 @@ class DetectConfig(Section):
     prepass: tuple[Literal["exact", "phash"], ...] | Literal["auto"] = Field(
         default="auto",
         description="With method embedding. exact: copies collapse before clustering; phash: images whose hashes are "
-        "near each other count as pairs too; auto: both with the encoder that comes with the package, exact alone with "
+        "near each other count as pairs too; auto: both with an encoder that comes with the package, exact alone with "
         "others, none for embeddings of your own",
     )
     phash_bits: Literal[64, 256] = Field(default=64, description="Bits of a perceptual hash")

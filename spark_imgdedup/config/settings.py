@@ -43,7 +43,7 @@ from spark_imgdedup.config.shown import hidden_settings
 from spark_imgdedup.config.steps import SEARCH, STEP_NAMES, StepName, misplaced
 from spark_imgdedup.config.values import Location, Section, SparkSettings, StorageOptions, StorageSection
 from spark_imgdedup.errors import ConfigError, without_any_credentials
-from spark_imgdedup.preprocess import Preprocess
+from spark_imgdedup.preprocess import PACKAGED, Preprocess
 
 _PROBLEMS = (field_problems, ranking_problems, output_problems, decoding_problems)
 # Columns that speak for or against one image being a copy of another, beside its vector.
@@ -145,7 +145,7 @@ class Config(Section):
     def _prepass(self) -> tuple[str, ...]:
         if self.detect.method != "embedding" or self.own_embeddings or "detect" not in self.steps:
             return ()
-        return ("exact", "phash") if self.embed.model == EmbedConfig().model else ("exact",)
+        return ("exact", "phash") if self.embed.model in PACKAGED else ("exact",)
 
     def _fill(self, section: str, **values: Any) -> None:
         # Frozen is for others: this is still the making of the settings.

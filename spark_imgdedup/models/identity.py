@@ -11,7 +11,7 @@ from typing import Any
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import fingerprint
 from spark_imgdedup.models.model_file import is_url, stamp_of_url
-from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_FILE
+from spark_imgdedup.models.onnx_encoder import FILES
 from spark_imgdedup.models.plugins import DOTTED_PATH, import_class
 from spark_imgdedup.models.registry import named_file
 from spark_imgdedup.models.scorers import OPEN_NSFW, open_nsfw_file
@@ -29,8 +29,8 @@ def encoder_identity(spec: str, model_dir: str | None, storage_options: Mapping[
     """
     if spec.startswith(TORCHSCRIPT) and is_url(url := spec.removeprefix(TORCHSCRIPT)):
         return stamp_of_url(url, storage_options)
-    if spec == LITE0:
-        with resources.as_file(LITE0_FILE) as path:  # in a zip it is no file
+    if spec in FILES:
+        with resources.as_file(FILES[spec]) as path:  # in a zip it is no file
             return fingerprint({}, [path])
     if (named := named_file(spec)) is not None:
         return _of_files(named)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from PIL import Image
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
+from spark_imgdedup.models.cpu import cpu_has_int8, cpuinfo
 from spark_imgdedup.models.preprocess import Preprocess, to_array
+from spark_imgdedup.preprocess import LITE0, LITE0_INT8, PACKAGED
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +28,10 @@ log = logging.getLogger(__name__)
 # imports ONNX Runtime. Source: its docs/Privacy.md, and the files seen.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-LITE0 = "efficientnet-lite0"
 LITE0_DIM = 1280
-LITE0_FILE = resources.files("spark_imgdedup") / "models" / "weights" / "efficientnet-lite0.onnx"
+_WEIGHTS = resources.files("spark_imgdedup") / "models" / "weights"
+FILES = {spec: _WEIGHTS / f"{spec}.onnx" for spec in PACKAGED}
+LITE0_FILE = FILES[LITE0]
 # Pictures at once on a CPU: what they become stays in its cache. 8.8 ms a picture and core, and 9.7 at 32.
 LITE0_CPU_ROWS = 4
 # Source: timm's data configuration of tf_efficientnet_lite0.in1k.
@@ -58,12 +62,38 @@ def load_onnx(settings: EncoderSettings) -> OnnxEncoder:
 
 
 def load_lite0(settings: EncoderSettings) -> OnnxEncoder:
-    """The encoder that comes with the package: EfficientNet-Lite0's pooled features, 1280 numbers."""
+    """An encoder that comes with the package: EfficientNet-Lite0's pooled features, 1280 numbers.
+
+    They are computed in float32, or in integers: these on the CPU, wherever other models run.
+
+    Raises:
+        ModelError: `preprocess` is set, or this CPU would compute other integers than those that the weights are for.
+    """
     if settings.preprocess not in (None, LITE0_PREPROCESS):
-        raise ModelError(f"'{LITE0}' knows its own preprocessing: remove embed.preprocess, or use onnx:<path>.")
+        raise ModelError(
+            f"'{settings.model}' knows its own preprocessing: remove embed.preprocess, or use onnx:<path>."
+        )
+    if settings.model == LITE0_INT8:
+        require_int8_products()
+        settings = replace(settings, device="cpu")
     # In a zip (--py-files) the weights are no file until they are unpacked; a session holds them after that.
-    with resources.as_file(LITE0_FILE) as path:
+    with resources.as_file(FILES[settings.model]) as path:
         return OnnxEncoder(path, settings, LITE0_PREPROCESS, LITE0_CPU_ROWS)
+
+
+def require_int8_products() -> None:
+    """Refuse an x86 CPU whose products of bytes saturate: it would give other vectors than its neighbours in a cluster.
+
+    Source: ONNX Runtime's page on quantization, which names VNNI.
+
+    Raises:
+        ModelError: it has no VNNI.
+    """
+    if not cpu_has_int8(cpuinfo()):
+        raise ModelError(
+            f"'{LITE0_INT8}' needs a CPU with VNNI (Intel since 2019, AMD since Zen 4), which this one has not: its "
+            f"products of bytes saturate, and give other vectors. Set embed.model to {LITE0}."
+        )
 
 
 class OnnxEncoder:

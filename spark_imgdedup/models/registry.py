@@ -9,11 +9,12 @@ from pathlib import Path
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models.base import Encoder, EncoderSettings
-from spark_imgdedup.models.onnx_encoder import LITE0, LITE0_DIM
+from spark_imgdedup.models.onnx_encoder import LITE0_DIM
 from spark_imgdedup.models.plugins import DOTTED_PATH, build, import_class
+from spark_imgdedup.preprocess import LITE0, LITE0_INT8, PACKAGED
 
 FORMS = (
-    "efficientnet-lite0",
+    *PACKAGED,
     "open_clip:<arch>/<pretrained>",
     "open_clip:local-dir:<path>",
     "timm:<name>[@<checkpoint>]",
@@ -22,7 +23,7 @@ FORMS = (
     "<package.module>:<Class>",
 )
 EXAMPLES = (
-    LITE0,
+    *PACKAGED,
     "open_clip:ViT-L-14-quickgelu/openai",
     "timm:resnet50.a1_in1k",
     "onnx:model.onnx",
@@ -30,8 +31,9 @@ EXAMPLES = (
 )
 PREFIXES = ("open_clip", "timm", "onnx", "torchscript")
 
-# The largest cosine distance at which 95 % of the pairs are right. Source: benchmarks/recommend_eps.py.
-RECOMMENDED_EPS = {LITE0: 0.22}
+# The largest cosine distance at which 95 % of the pairs are right. Source: benchmarks/recommend_eps.py. In integers
+# that would be 0.24, but 0.22 finds as much as float32 does there, and takes fewer wrong ones (benchmarks/quality.py).
+RECOMMENDED_EPS = {LITE0: 0.22, LITE0_INT8: 0.22}
 
 # Up to so many distinct pictures fewer than one in twenty goes wrongly at that eps, by greedy with hashes beside it.
 # Wrong pairs grow with the square of the pictures. Source: benchmarks/false_pairs.py, of 18,419; beyond, by that.
@@ -44,15 +46,15 @@ _cache_lock = threading.Lock()
 def load_encoder(settings: EncoderSettings) -> Encoder:
     """Build the encoder that settings.model names.
 
-    Specs: efficientnet-lite0 (comes with the package), open_clip:<arch>/<pretrained>, open_clip:local-dir:<path>,
-    timm:<name>[@<checkpoint>], onnx:<path>, torchscript:<path or URL>, and <package.module>:<Class> for one of your
-    own, which is called with the settings and must be an Encoder.
+    Specs: efficientnet-lite0 and efficientnet-lite0-int8 (which come with the package), open_clip:<arch>/<pretrained>,
+    open_clip:local-dir:<path>, timm:<name>[@<checkpoint>], onnx:<path>, torchscript:<path or URL>, and
+    <package.module>:<Class> for one of your own, which is called with the settings and must be an Encoder.
 
     Raises:
         ModelError: the spec is unknown, a library or weights are missing, or the weights do not fit.
     """
     kind, _, _ = settings.model.partition(":")
-    if settings.model == LITE0:
+    if settings.model in PACKAGED:
         from spark_imgdedup.models.onnx_encoder import load_lite0
 
         return load_lite0(settings)
@@ -84,7 +86,7 @@ def require_known(spec: str) -> None:
         ModelError: there is no such kind of encoder, no such class, or no file or folder that it names.
     """
     kind, _, name = spec.partition(":")
-    if spec != LITE0 and (kind not in PREFIXES or not name):
+    if spec not in PACKAGED and (kind not in PREFIXES or not name):
         if not DOTTED_PATH.fullmatch(spec) or importlib.util.find_spec(kind.partition(".")[0]) is None:
             raise _unknown(spec)
         import_class(spec, "encoder")
@@ -129,7 +131,7 @@ def measured_for(spec: str, eps: float) -> int | None:
 def embedding_dim(spec: str) -> int | None:
     """Numbers in an embedding of that encoder, where they are known without loading it."""
     kind, _, name = spec.partition(":")
-    if spec == LITE0:
+    if spec in PACKAGED:
         return LITE0_DIM
     if kind == "open_clip" and not name.startswith("local-dir:") and importlib.util.find_spec("open_clip"):
         import open_clip
@@ -157,7 +159,7 @@ def fetch_model(spec: str, model_dir: str | Path) -> list[Path]:
         from spark_imgdedup.models.timm_encoder import fetch_timm
 
         return [fetch_timm(spec, Path(model_dir))]
-    if spec == LITE0 or kind in PREFIXES or DOTTED_PATH.fullmatch(spec):
+    if spec in PACKAGED or kind in PREFIXES or DOTTED_PATH.fullmatch(spec):
         return []
     raise _unknown(spec)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 
 from spark_imgdedup.errors import DeviceError, ModelError
 from spark_imgdedup.models.base import EncoderSettings
+from spark_imgdedup.models.cpu import cpu_has_bf16, cpuinfo
 from spark_imgdedup.models.on_device.halves import Halves
 from spark_imgdedup.models.on_device.streams import current, empty_cache
 from spark_imgdedup.models.preprocess import limit_aspect
@@ -100,21 +100,8 @@ def prepare_torch(settings: EncoderSettings) -> None:
     if settings.device == "cpu" and settings.precision != "fp32":
         if settings.precision == "fp16":
             log.warning("precision fp16 is slow on a CPU: use fp32, or a GPU")
-        elif not cpu_has_bf16(_read_cpuinfo()):
+        elif not cpu_has_bf16(cpuinfo()):
             log.warning("this CPU has no bf16, so precision bf16 is about 8 times as slow as fp32: use fp32, or a GPU")
-
-
-def _read_cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:  # no Linux
-        return ""
-
-
-def cpu_has_bf16(cpuinfo: str) -> bool:
-    """Whether a CPU multiplies bf16 itself, by what Linux says of it (x86 and Arm); True where it says nothing."""
-    flags = set(cpuinfo.split())
-    return not flags or not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 
 
 def laid_out(model: Any, settings: EncoderSettings) -> Any:

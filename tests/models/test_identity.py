@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spark_imgdedup.models.identity import class_identity, encoder_identity, pixel_scorer_identity
-from spark_imgdedup.models.onnx_encoder import LITE0
+from spark_imgdedup.preprocess import LITE0, LITE0_INT8
 
 WITH_FINGERPRINT = """
 class Encoder:
@@ -62,6 +62,7 @@ def test_what_is_not_on_this_machine_is_not_known(tmp_path):
 
 def test_the_packaged_encoder_is_known_by_its_weights():
     assert len(encoder_identity(LITE0, None)) == 16
+    assert encoder_identity(LITE0, None) != encoder_identity(LITE0_INT8, None)
 
 
 @pytest.mark.parametrize(

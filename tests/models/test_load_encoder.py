@@ -18,7 +18,7 @@ from spark_imgdedup.models import (
     recommended_eps,
 )
 from spark_imgdedup.models.base import fingerprint
-from spark_imgdedup.models.torch_encoder import cpu_has_bf16
+from spark_imgdedup.models.cpu import cpu_has_bf16, cpu_has_int8
 
 TOY = """
 import numpy as np
@@ -136,7 +136,7 @@ def test_settings_travel_to_workers():
 
 
 def test_only_measured_encoders_have_an_eps():
-    assert recommended_eps("efficientnet-lite0") == 0.22
+    assert recommended_eps("efficientnet-lite0") == recommended_eps("efficientnet-lite0-int8") == 0.22
     assert recommended_eps("open_clip:ViT-L-14-quickgelu/openai") is None
 
 
@@ -178,3 +178,24 @@ def test_large_weights_are_told_apart_without_reading_them_whole(tmp_path):
 )
 def test_whether_a_cpu_has_bf16_is_read_from_what_the_system_says(cpuinfo, has_it):
     assert cpu_has_bf16(cpuinfo) is has_it
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "has_it"),
+    [
+        ("flags : fpu avx2 avx512f avx512_vnni", True),
+        ("flags : fpu avx2 avx_vnni", True),
+        ("flags : fpu avx2 avx512f avx512bw", False),
+        ("Features : fp asimd asimddp", True),
+        ("", True),
+    ],
+)
+def test_whether_a_cpu_sums_bytes_without_saturating_is_read_so_too(cpuinfo, has_it):
+    assert cpu_has_int8(cpuinfo) is has_it
+
+
+def test_integers_are_refused_where_a_cpu_would_give_others(monkeypatch):
+    monkeypatch.setattr("spark_imgdedup.models.onnx_encoder.cpuinfo", lambda: "flags : fpu avx2")
+
+    with pytest.raises(ModelError, match=r"needs a CPU with VNNI.*Set embed.model to efficientnet-lite0"):
+        load_encoder(EncoderSettings(model="efficientnet-lite0-int8"))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from spark_imgdedup.errors import ModelError
 from spark_imgdedup.models import EncoderSettings, Preprocess, load_encoder
+from spark_imgdedup.models.cpu import cpu_has_int8, cpuinfo
 from spark_imgdedup.models.onnx_encoder import LITE0_CPU_ROWS
 from spark_imgdedup.models.preprocess import Fit, to_array
 from tests.models.fitted import scaled_and_cut
@@ -153,6 +154,24 @@ def test_the_default_encoder_takes_few_pictures_at_once_and_gives_the_bits_that_
     few = [lite0.encode(batch[start : start + LITE0_CPU_ROWS]) for start in range(0, len(batch), LITE0_CPU_ROWS)]
 
     assert np.array_equal(lite0.encode(batch), np.concatenate(few))
+
+
+@pytest.fixture(scope="module")
+def integers():
+    if not cpu_has_int8(cpuinfo()):
+        pytest.skip("this CPU has no VNNI")
+    return load_encoder(EncoderSettings(model="efficientnet-lite0-int8", device="cuda:0"))
+
+
+def test_vectors_of_integers_are_near_those_of_float32_and_the_same_in_any_batch(lite0, integers):
+    batch = np.stack([lite0.preprocess(photo(seed=seed)) for seed in range(9)])
+    vectors, close = integers.encode(batch), lite0.encode(batch)
+
+    cosines = (vectors * close).sum(axis=1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(close, axis=1)
+    assert cosines.min() > 0.9
+    assert np.array_equal(vectors, np.concatenate([integers.encode(batch[:5]), integers.encode(batch[5:])]))
+    assert integers.fingerprint != lite0.fingerprint
+    assert integers.dim == lite0.dim
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
