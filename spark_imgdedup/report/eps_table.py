@@ -18,6 +18,7 @@ from spark_imgdedup.report.spread import bin_of
 from spark_imgdedup.runs.findings import find_duplicates, prepare_groups, said_by_people
 from spark_imgdedup.runs.groups import linked_eps, open_groups
 from spark_imgdedup.runs.plan import resolve_eps
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.grouping.sweep import Sweep
 from spark_imgdedup.stages.thresholds import ScoreSurvey, score_histogram, survey_scores
@@ -74,9 +75,11 @@ def survey_run(
         log.warning("eps: the search was made for %g; for larger ones set pairwise.max_eps and run it again", most)
     prepare_groups(tables)
     blocks, groups = open_groups(tables, config)
-    n_rows, bins = score_histogram(similarities, config)
+    with side_by_side(tables.spark) as start:
+        spread = start(lambda: score_histogram(similarities, config))
+        found = Sweep(blocks, groups, said_by_people(tables, config)).survey(fit, n_pairs=n_pairs)
+    n_rows, bins = spread.result()
     n_with_better = sum(each.n_rows for each in bins)
-    found = Sweep(blocks, groups, said_by_people(tables, config)).survey(fit, n_pairs=n_pairs)
     return ScoreSurvey(n_rows, n_with_better, found, bins)
 
 
