@@ -71,9 +71,10 @@ def here(tmp_path, monkeypatch):
 
 
 def settings(**sections):
-    base = {"input": {"path": "clips"}, "output": {"path": "out"}, "work_dir": "work"}
+    base = {"input": {"path": "clips"}, "output": {"path": "out"}}
     return {name: base.get(name, {}) | sections.get(name, {}) for name in ("input", "output", "remove")} | {
-        "work_dir": "work"
+        "work_dir": "work",
+        "report": {"page": False},
     }
 
 

@@ -16,6 +16,7 @@ SETTINGS = (
     *("--set", "input.path=data", "--set", "output.path=out", "--set", "work_dir=work"),
     *("--set", "embed.model=tests.encoders:ColourEncoder", "--set", "cluster.n_clusters=1"),
     *("--set", "detect.prepass=[]"),  # what it finds goes at any eps
+    *("--set", "report.page=false"),
 )
 
 
