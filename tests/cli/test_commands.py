@@ -249,7 +249,7 @@ def own_embeddings(tmp_path, spark):
 @pytest.mark.spark
 def test_eps_prints_what_each_level_would_remove(own_embeddings, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    assert call("run", *own_embeddings, "--set", "identify.eps=null")[0] == 0
+    assert call("run", *own_embeddings, "--set", "identify.eps=null", "--set", "report.page=false")[0] == 0
 
     code, out, _ = call("eps", *own_embeddings, "--levels", "0,0.01,0.1,0.9")
 

@@ -148,7 +148,8 @@ def test_a_table_of_no_embeddings_has_no_duplicates(spark, tmp_path, monkeypatch
     schema = pa.schema({"id": pa.string(), "embedding": pa.list_(pa.float32())})
     pq.write_table(schema.empty_table(), "mine.parquet")
 
-    summary = run(parse_config({"cluster": {"embeddings_path": "mine.parquet"}, "work_dir": "work"}), spark)
+    cluster = {"embeddings_path": "mine.parquet"}
+    summary = run(parse_config({"cluster": cluster, "work_dir": "work", "report": {"page": False}}), spark)
 
     assert (summary.clusters, summary.duplicates) == (0, 0)
     assert pq.read_table("work/duplicates").column_names[:3] == ["id", "max_id", "cosine_sim_score"]
@@ -230,9 +231,14 @@ def test_seven_rows_in_three_clusters_lose_the_two_that_repeat_others(spark, tmp
     monkeypatch.chdir(tmp_path)
     angles = [0, 1, 40, 120, 121, 240, 280]
     pq.write_table(pa.table({"id": list(range(7)), "embedding": [at_angle(angle) for angle in angles]}), "mine.parquet")
-    settings = {"embeddings_path": "mine.parquet", "n_clusters": 3}
+    settings = {
+        "cluster": {"embeddings_path": "mine.parquet", "n_clusters": 3},
+        "identify": {"eps": 0.1},
+        "work_dir": "work",
+        "report": {"page": False},
+    }
 
-    summary = run(parse_config({"cluster": settings, "identify": {"eps": 0.1}, "work_dir": "work"}), spark)
+    summary = run(parse_config(settings), spark)
 
     rows = pq.read_table("work/duplicates").to_pylist()
     assert (summary.clusters, summary.duplicates) == (3, 2)

@@ -15,7 +15,8 @@ from spark_imgdedup.pipeline import run
 
 def config(model):
     return parse_config({"input": {"path": "in"}, "work_dir": model, "embed": {"model": f"tests.encoders:{model}",
-                         "model_dir": "marks"}, "detect": {"prepass": []}, "output": {"path": "o"}})
+                         "model_dir": "marks"}, "detect": {"prepass": []}, "output": {"path": "o"},
+                         "report": {"page": False}})
 
 print("read", run(config("DyingEncoder"), steps=["embed", "report"]).read)
 try:
