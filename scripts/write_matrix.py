@@ -141,18 +141,18 @@ def _version(place: str) -> str:
 
 
 def _rooms_by_marker() -> dict[str, set[str]]:
-    """The rooms of tests/ in which tests have a marker. Connect's are marked in a collection of their own."""
+    """The rooms of tests/ in which tests have a marker."""
     found: dict[str, set[str]] = {}
-    for options in ((), ("-m", "connect")):
-        command = [sys.executable, __file__, "--collect", *options]
-        for line in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines():
-            if line.startswith("MARKER "):
-                _, marker, room = line.split()
-                found.setdefault(marker, set()).add(room)
+    command = [sys.executable, __file__, "--collect"]
+    for line in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines():
+        if line.startswith("MARKER "):
+            _, marker, room = line.split()
+            found.setdefault(marker, set()).add(room)
     return found
 
 
-def _collect(options: list[str]) -> None:
+def _collect() -> int:
+    """Print the markers; Connect's are marked in a collection of their own, which takes the modules of the first."""
     import pytest
 
     class Markers:
@@ -162,7 +162,8 @@ def _collect(options: list[str]) -> None:
             rooms = {(marker.name, _room(item.path)) for item in session.items for marker in item.iter_markers()}
             print(*(f"\nMARKER {name} {room}" for name, room in sorted(rooms)))
 
-    raise SystemExit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *options], plugins=[Markers()]))
+    asked = ["--collect-only", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+    return pytest.main(asked, plugins=[Markers()]) or pytest.main([*asked, "-m", "connect"], plugins=[Markers()])
 
 
 def _room(file: Path) -> str:
@@ -182,9 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=ROOT / "README.md", help="the page that has the marks")
     parser.add_argument("--collect", action="store_true", help=argparse.SUPPRESS)
-    arguments, options = parser.parse_known_args()
+    arguments = parser.parse_args()
     if arguments.collect:
-        _collect(options)
+        raise SystemExit(_collect())
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     arguments.to.write_text("".join(_rewritten(page)), encoding="utf-8")
 
