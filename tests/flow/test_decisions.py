@@ -9,9 +9,9 @@ import pytest
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files.decisions import FILE
 from spark_imgdedup.pipeline import preview, run
-from tests.flow.test_rules import kept_for, settings
+from tests.flow.test_rules import kept_for, scored, settings
 
-__all__ = ["settings"]  # the fixture
+__all__ = ["scored", "settings"]  # the fixtures
 
 DIFFERENT = [("d-copy", "b-large"), ("g-red", "i-red"), ("elsewhere", "f-other")]
 NOT_COPIES = [*DIFFERENT, ("a-small", "d-copy")]
@@ -32,7 +32,6 @@ def steps_to_do(config):
 def test_no_image_goes_for_one_that_it_was_called_different_from(spark, settings):
     rules = ("greedy", "components", "semdedup")
     configs = {rule: settings(identify={"eps": 0.001, "rule": rule}) for rule in rules}
-    run(configs["greedy"], spark, steps=["embed", "detect", "cluster", "pairwise"])
     before = {}
     for rule, config in configs.items():
         run(config, spark, steps=["identify"])

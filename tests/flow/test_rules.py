@@ -15,6 +15,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.eps_table import survey_run
 from spark_imgdedup.runs.tables import Tables
+from tests.flow.tiny import copy_run
 from tests.report.page.pages import text_of
 from tests.tars import make_tar
 
@@ -45,24 +46,36 @@ SAMPLES = {
 OTHERS = dict.fromkeys(("a-small", "c-grey", "d-copy", "e-mirrored"), "b-large")
 
 
+def config_with(**sections):
+    base = {
+        "input": {"path": "data"},
+        "output": {"path": "out"},
+        "work_dir": "work",
+        "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
+        "detect": {"prepass": ["exact", "phash"]},
+        "identify": {"eps": 0.001},
+        "report": {"page": False},
+    }
+    return parse_config(base | sections)
+
+
+@pytest.fixture(scope="module")
+def scored(_session, tmp_path_factory):
+    """The folder of a run that ended with the scores of its pairs, on which every rule builds."""
+    folder = tmp_path_factory.mktemp("scored")
+    make_tar(folder / "data/s.tar", list(SAMPLES.items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(config_with(), _session, steps=["embed", "detect", "cluster", "pairwise"])
+    return folder
+
+
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
+def settings(scored, tmp_path, monkeypatch):
+    """Makes settings for a copy of that run, which takes again what they change."""
+    copy_run(scored, tmp_path)
     monkeypatch.chdir(tmp_path)
-    make_tar(tmp_path / "data/s.tar", list(SAMPLES.items()))
-
-    def make(**sections):
-        base = {
-            "input": {"path": "data"},
-            "output": {"path": "out"},
-            "work_dir": "work",
-            "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
-            "detect": {"prepass": ["exact", "phash"]},
-            "identify": {"eps": 0.001},
-            "report": {"page": False},
-        }
-        return parse_config(base | sections)
-
-    return make
+    return config_with
 
 
 def kept_for(config):
@@ -91,7 +104,7 @@ def test_by_default_the_largest_colour_copy_stays_and_nothing_is_lost(spark, set
 def test_keep_in_words_decides_which_copy_stays(spark, settings):
     config = settings(pairwise={"keep": "pixels asc, is_grey desc"})
 
-    run(config, spark)
+    run(config, spark, steps=["embed", "detect", "cluster", "pairwise", "identify"])
 
     assert set(kept_for(config).values()) - {"g-red", "i-red"} == {"a-small"}
 
