@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -32,14 +33,28 @@ def table(tmp_path_factory):
     return written(tmp_path_factory.mktemp("vectors") / "embeddings", ROWS)
 
 
-def grouped(spark, tmp_path, config, eps=EPS):
-    """The blocks of a table, their groups, and the distance of each row to its centroid."""
-    blocks, sample = blocks_of(spark, tmp_path, config)
-    places = folders(tmp_path)
-    search = search_blocks(blocks, sample, eps, places)
-    rows = {row["id"]: row["cosine_dist_to_cent"] for row in search.similarities.collect()}
-    labels = label_in_one_task(link_edges(blocks, places.links)).cache()
-    return blocks, write_groups(blocks, labels, str(tmp_path / "groups")), rows
+@pytest.fixture(scope="module")
+def grouped(_session, tmp_path_factory, table):
+    """Gives the blocks of a table, their groups, and the distance of each row to its centroid; searches once a way."""
+
+    @cache
+    def searched(probes):
+        folder, config = tmp_path_factory.mktemp("search"), settings(table, pairwise={"probes": probes})
+        blocks, sample = blocks_of(_session, folder, config)
+        search = search_blocks(blocks, sample, EPS, folders(folder))
+        rows = {row["id"]: row["cosine_dist_to_cent"] for row in search.similarities.collect()}
+        return blocks, str(folder / "links"), rows
+
+    @cache
+    def make(probes="margin", bin_rows=group_files.BIN_ROWS):
+        blocks, links, rows = searched(probes)
+        labels = label_in_one_task(link_edges(blocks, links)).cache()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(group_files, "BIN_ROWS", bin_rows)
+            groups = write_groups(blocks, labels, str(tmp_path_factory.mktemp("groups") / "groups"))
+        return blocks, groups, rows
+
+    return make
 
 
 def walk(distances, eps, never=(), apart=()):
@@ -64,10 +79,9 @@ def pairs_of(found):
 
 @pytest.mark.parametrize("bin_rows", [16_384, 4])
 @pytest.mark.parametrize("eps", [EPS, 0.01, 0.0])
-def test_greedy_removes_what_a_walk_through_all_rows_removes(spark, tmp_path, table, monkeypatch, bin_rows, eps):
-    monkeypatch.setattr(group_files, "BIN_ROWS", bin_rows)
+def test_greedy_removes_what_a_walk_through_all_rows_removes(spark, table, grouped, bin_rows, eps):
     config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, distances = grouped(spark, tmp_path, config)
+    blocks, groups, distances = grouped(bin_rows=bin_rows)
 
     found = select_duplicates(blocks, groups, reach_at(eps, config), "greedy").collect()
 
@@ -85,10 +99,10 @@ def test_greedy_removes_what_a_walk_through_all_rows_removes(spark, tmp_path, ta
 
 @pytest.mark.parametrize("head_rows", [3, 50])
 def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
-    spark, tmp_path, table, monkeypatch, head_rows
+    spark, tmp_path, table, grouped, monkeypatch, head_rows
 ):
     config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, distances = grouped(spark, tmp_path, config)
+    blocks, groups, distances = grouped()
     monkeypatch.setattr(large_groups, "BIN_ROWS", 5)
     monkeypatch.setattr(large_groups, "HEAD_ROWS", head_rows)
     never = set(list(walk(distances, EPS))[::5])
@@ -115,9 +129,9 @@ def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
         assert found == walk(distances, EPS, must, cut)
 
 
-def test_components_keep_one_row_of_all_that_hang_together(spark, tmp_path, table):
+def test_components_keep_one_row_of_all_that_hang_together(spark, table, grouped):
     config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, distances = grouped(spark, tmp_path, config)
+    blocks, groups, distances = grouped()
 
     found = select_duplicates(blocks, groups, reach_at(EPS, config), "components").collect()
 
@@ -139,9 +153,9 @@ def test_components_keep_one_row_of_all_that_hang_together(spark, tmp_path, tabl
     assert not {row["kept_id"] for row in found} & set(expected)
 
 
-def test_rows_that_must_stay_stay_and_take_the_others(spark, tmp_path, table):
+def test_rows_that_must_stay_stay_and_take_the_others(spark, tmp_path, table, grouped):
     config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, distances = grouped(spark, tmp_path, config)
+    blocks, groups, distances = grouped()
     never = set(list(walk(distances, EPS))[::3])
     hashes = artifacts.save(str(tmp_path / "never"), said_of(sorted(never)))
 
@@ -151,9 +165,9 @@ def test_rows_that_must_stay_stay_and_take_the_others(spark, tmp_path, table):
     assert not set(found) & never
 
 
-def test_a_sweep_counts_what_the_rule_removes_at_each_of_many_eps(spark, tmp_path, table):
+def test_a_sweep_counts_what_the_rule_removes_at_each_of_many_eps(spark, table, grouped):
     config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, _ = grouped(spark, tmp_path, config)
+    blocks, groups, _ = grouped()
     levels = [round(EPS * step / 20, 6) for step in range(21)]
 
     survey = Sweep(blocks, groups).survey(levels, n_pairs=2)
@@ -171,9 +185,8 @@ def test_a_sweep_counts_what_the_rule_removes_at_each_of_many_eps(spark, tmp_pat
     assert survey[-1].n_removed > survey[0].n_removed > 0
 
 
-def test_the_eps_that_keeps_a_share_keeps_it_and_a_millionth_more_does_not(spark, tmp_path, table):
-    config = settings(table, pairwise={"probes": "margin"})
-    blocks, groups, _ = grouped(spark, tmp_path, config)
+def test_the_eps_that_keeps_a_share_keeps_it_and_a_millionth_more_does_not(spark, grouped):
+    blocks, groups, _ = grouped()
     sweep = Sweep(blocks, groups)
 
     eps = sweep.eps_for_share(0.9, EPS)
@@ -182,11 +195,11 @@ def test_the_eps_that_keeps_a_share_keeps_it_and_a_millionth_more_does_not(spark
     assert len(ROWS) - at.n_removed >= 0.9 * len(ROWS) > len(ROWS) - beyond.n_removed
 
 
-def test_of_dataframes_the_rule_is_applied_cluster_by_cluster(spark, tmp_path, table):
+def test_of_dataframes_the_rule_is_applied_cluster_by_cluster(spark, table, grouped):
     config = settings(table, pairwise={"probes": "home"})
     df = open_table(spark, (str(table),))
     clusters = assign_clusters(df, fit_centroids(df, config), config)
-    blocks, groups, _ = grouped(spark, tmp_path, config)
+    blocks, groups, _ = grouped("home")
 
     found = select_in_clusters(clusters, config)
 
