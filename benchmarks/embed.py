@@ -6,6 +6,7 @@
     embed step      the same with its defaults: digests, hashes in two orientations, borders, its table written
     naive Spark     binaryFile, a pandas UDF that decodes to array<float>, another one that runs the model
     whole run       the command line: from tars to the new dataset, the report included
+    … int8          the same two with embed.model efficientnet-lite0-int8
     fastdup         its whole run on the same files, in a process and an environment of its own: --fastdup PYTHON
 
 All in turns, round after round; medians. Loops and jobs begin when models and workers are there, whole runs with their
@@ -41,6 +42,7 @@ from steps import machine, write_result
 
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.models.onnx_encoder import LITE0_FILE, LITE0_PREPROCESS
+from spark_imgdedup.preprocess import LITE0, LITE0_INT8
 from spark_imgdedup.runs.session import get_session
 
 SAMPLES = Path(__file__).parents[1] / "examples/shards"
@@ -172,9 +174,10 @@ def naive_spark(spark, folder, out):
     return n_images / seconds
 
 
-def whole_run(folder, work, n_images):
+def whole_run(folder, work, n_images, model):
     command = [sys.executable, "-m", "spark_imgdedup", "run", "--set", f"input.path={folder / 'tars'}"]
     command += ["--set", f"work_dir={work / 'work'}", "--set", f"output.path={work / 'out'}"]
+    command += ["--set", f"embed.model={model}"]
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return n_images / (time.perf_counter() - start)
@@ -200,6 +203,7 @@ def main() -> None:
         n_images = arguments.images // N_TARS * N_TARS
         n_bytes = sum(file.stat().st_size for file in (folder / "loose").rglob("*.jpg"))
         config = parse_config({"input": {"path": str(folder / "tars")}})
+        integers = parse_config({"input": {"path": str(folder / "tars")}, "embed": {"model": LITE0_INT8}})
         plain = {"input": {"path": str(folder / "tars"), "trim_borders": False}, "detect": {"prepass": []}}
         alone, spark = parse_config(plain), get_session(config)
         ways = {
@@ -207,8 +211,10 @@ def main() -> None:
             "bare loop": lambda work: loops(folder, cores, with_model=True),
             "vectors alone": lambda work: embed_step(spark, alone, f"{work}/alone", n_images),
             "embed step": lambda work: embed_step(spark, config, f"{work}/out", n_images),
+            "embed step, int8": lambda work: embed_step(spark, integers, f"{work}/out", n_images),
             "naive Spark": lambda work: naive_spark(spark, folder, f"{work}/naive"),
-            "whole run": lambda work: whole_run(folder, work, n_images),
+            "whole run": lambda work: whole_run(folder, work, n_images, LITE0),
+            "whole run, int8": lambda work: whole_run(folder, work, n_images, LITE0_INT8),
         }
         if arguments.fastdup:
             ways["fastdup"] = lambda work: fastdup(arguments.fastdup, folder, work, n_images)
@@ -231,7 +237,8 @@ def main() -> None:
         "machine": machine(),
     }
     if "fastdup" in medians:
-        result["whole_run_to_fastdup"] = round(medians["whole run"] / medians["fastdup"], 3)
+        for way in ("whole run", "whole run, int8"):
+            result[f"{way} to fastdup"] = round(medians[way] / medians["fastdup"], 3)
     print(json.dumps(result, indent=1))
     write_result("embed", result)
 
