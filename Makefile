@@ -37,9 +37,11 @@ types: $(DEV)
 audit: $(DEV)  ## Known vulnerabilities of the locked versions, where the index can be asked
 	$(BIN)/python scripts/audit.py
 
+# Counting lines doubles what Python itself takes, so CI alone does it: make test COVERAGE=1
+COVERAGE ?=
 unit: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= -m "not torch and not slow and not gpu"
-	$(BIN)/coverage report --format=total
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-report=) -m "not torch and not slow and not gpu"
+	$(if $(COVERAGE),$(BIN)/coverage report --format=total)
 
 slow: $(DEV)
 	$(BIN)/python -m pytest -m "slow and not (connect or cluster or airflow or s3 or delta or rapids or browser or packaging or faults)"
