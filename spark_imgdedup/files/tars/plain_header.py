@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import tarfile
 from typing import TypeVar
@@ -25,13 +26,13 @@ def plain_header(kind: type[_Header], block: bytes, encoding: str, errors: str) 
         said = _number(checksum)
         if sum(block) - sum(checksum) + 8 * ord(" ") != said:
             return None
-        found = kind(_text(prefix, encoding, errors))
+        found = kind(_usual_text(prefix, encoding, errors))
         found.name = f"{found.name}/{_text(name, encoding, errors)}" if found.name else _text(name, encoding, errors)
-        found.mode, found.uid, found.gid = _number(mode), _number(uid), _number(gid)
-        found.size, found.mtime, found.chksum = _number(size), _number(mtime), said
-        found.type, found.linkname = type_, _text(link, encoding, errors)
-        found.uname, found.gname = _text(user, encoding, errors), _text(group, encoding, errors)
-        found.devmajor, found.devminor = _number(major), _number(minor)
+        found.mode, found.uid, found.gid = _usual_number(mode), _usual_number(uid), _usual_number(gid)
+        found.size, found.mtime, found.chksum = _number(size), _usual_number(mtime), said
+        found.type, found.linkname = type_, _usual_text(link, encoding, errors)
+        found.uname, found.gname = _usual_text(user, encoding, errors), _usual_text(group, encoding, errors)
+        found.devmajor, found.devminor = _usual_number(major), _usual_number(minor)
     except ValueError:  # a number that is no octal text, such as one in base 256
         return None
     return found
@@ -43,3 +44,8 @@ def _number(field: bytes) -> int:
 
 def _text(field: bytes, encoding: str, errors: str) -> str:
     return field.partition(b"\0")[0].decode(encoding, errors)
+
+
+# Fields that most members of a tar have in common.
+_usual_number = functools.lru_cache(256)(_number)
+_usual_text = functools.lru_cache(256)(_text)
