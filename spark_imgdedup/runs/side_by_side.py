@@ -34,7 +34,7 @@ class Start(Protocol):
 def side_by_side(spark: SparkSession) -> Iterator[Start]:
     """Inside, pieces of work run beside each other in threads, their jobs named as those of the caller.
 
-    The block ends when all of them have.
+    The block ends when all of them have; where it ends by an error, what has not begun by then never does.
     """
     with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="beside") as pool:
 
@@ -42,4 +42,8 @@ def side_by_side(spark: SparkSession) -> Iterator[Start]:
             context = copy_context()  # one each: a context is entered by one thread at a time
             return pool.submit(with_job_names(spark, lambda: context.run(work)))
 
-        yield start
+        try:
+            yield start
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,11 +1,12 @@
 """Pieces of work beside each other: at the same time, under the names of their caller, and no error lost."""
 
 import threading
+from functools import partial
 
 import pytest
 
 from spark_imgdedup.runs.classic import job_group
-from spark_imgdedup.runs.side_by_side import side_by_side
+from spark_imgdedup.runs.side_by_side import MOST_AT_ONCE, side_by_side
 
 LIMIT_SECONDS = 120
 
@@ -40,3 +41,24 @@ def test_an_error_comes_up_where_the_result_is_asked_for(spark):
     assert works.result() == 4
     with pytest.raises(Exception, match="no_such"):
         fails.result()
+
+
+def test_what_has_not_begun_when_the_block_fails_never_does(spark):
+    go, begun = threading.Event(), []
+
+    def waits(n):
+        begun.append(n)
+        go.wait(LIMIT_SECONDS)
+
+    pieces = []
+
+    def interrupted():
+        with side_by_side(spark) as start:
+            pieces.extend(start(partial(waits, n)) for n in range(MOST_AT_ONCE + 2))
+            pieces[-1].add_done_callback(lambda _: go.set())  # once it is cancelled, the others may end
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [piece.cancelled() for piece in pieces[-2:]] == [True, True]
+    assert set(begun) <= set(range(MOST_AT_ONCE))
