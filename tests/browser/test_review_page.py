@@ -19,10 +19,10 @@ from spark_imgdedup.report.review.write import ReviewRequest, write_review
 from spark_imgdedup.runs.tables import Tables
 from tests.browser.opened import Opened
 from tests.browser.test_report_page import CONTRASTS
-from tests.flow.test_rules import kept_for, settings
+from tests.flow.test_rules import kept_for, scored, settings
 from tests.report.page.pages import SCRIPTS
 
-__all__ = ["settings"]  # the fixture
+__all__ = ["scored", "settings"]  # the fixtures
 
 RED = "data:image/gif;base64,R0lGODlhAQABAIAAAP8AAAAAACwAAAAAAQABAAACAkQBADs="
 BLUE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAA/wAAACwAAAAAAQABAAACAkQBADs="
