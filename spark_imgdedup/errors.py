@@ -117,3 +117,8 @@ def without_any_credentials(value: Any) -> Any:
 def shown(text: str) -> str:
     """A text as it may be shown or logged: line by line `printable`, and `without_credentials`."""
     return re.sub(r"[^\n\t]+", lambda found: printable(found[0]), without_credentials(text))
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said of an error, its first line and 300 characters at most; its type where it said nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+# Rows of a model call: one alone is another product of matrices, and rounded otherwise, 2.1e-7 in vectors of CLIP.
+FEWEST = 2
+
 WHOLE_FILE_BYTES = 64 << 20  # smaller files are hashed whole
 SAMPLE_BYTES, N_SAMPLES = 1 << 16, 64  # of larger ones 4 MiB, spread evenly from the first byte to the last
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from spark_imgdedup.errors import ModelError
+from spark_imgdedup.errors import ModelError, first_line
 from spark_imgdedup.models.base import EncoderSettings, fingerprint
 from spark_imgdedup.models.cpu import cpu_has_int8, cpuinfo
 from spark_imgdedup.models.preprocess import Preprocess, to_array
@@ -158,7 +158,7 @@ def open_session(path: Path, settings: EncoderSettings) -> Any:
     try:
         session = ort.InferenceSession(str(path), options, providers=_providers(ort, settings.device))
     except Exception as error:  # ONNX Runtime has an exception type for each status and no common base
-        raise ModelError(f"'{path}' cannot be loaded as an ONNX graph: {_first_line(error)}") from error
+        raise ModelError(f"'{path}' cannot be loaded as an ONNX graph: {first_line(error)}") from error
     if settings.device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
         log.warning(
             "%s runs on the CPU although the device is %s: install onnxruntime-gpu and the CUDA libraries it names",
@@ -206,7 +206,3 @@ def _embedding_output(session: Any, path: Path) -> Any:
             return output
     shapes = ", ".join(f"{output.name} {output.shape}" for output in outputs)
     raise ModelError(f"'{path}' has no output of shape (B, dim), only {shapes}: export the pooled embedding.")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

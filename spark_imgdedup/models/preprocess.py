@@ -75,8 +75,8 @@ class Fit:
         width, height = self.scaled_size(*image.size)
         left, top = self.corner(width, height)
         square = (left, top, left + self.size, top + self.size)
-        if (width, height) == image.size or min(left, top) < 0:
-            return image.resize((width, height), INTERPOLATION[self.interpolation]).crop(square)
+        if (width, height) == image.size:
+            return image.crop(square)
         across, down = image.width / width, image.height / height
         box = (left * across, top * down, square[2] * across, square[3] * down)
         return image.resize((self.size, self.size), INTERPOLATION[self.interpolation], box)

@@ -20,7 +20,7 @@ from spark_imgdedup.kernels.content import PLAIN_DETAIL, cells, detail, is_grey,
 from spark_imgdedup.kernels.hashes import VIEWS, telling_views
 from spark_imgdedup.kernels.images import DecodedImage, Jpeg, decode_image
 from spark_imgdedup.kernels.vectors import invalid_rows, l2_normalize
-from spark_imgdedup.models.base import DecodingEncoder, OverlappingEncoder, PendingLooks
+from spark_imgdedup.models.base import FEWEST, DecodingEncoder, OverlappingEncoder, PendingLooks
 from spark_imgdedup.models.deferred import defer, look
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 SCORE_DECIMALS = 6
 # Encoded images that wait for a thread: three batches of 128 MiB each would not fit a worker.
 MAX_WAITING_BYTES = 256 * 2**20
-# One picture alone is another product of matrices, and rounded otherwise: 2.1e-7 in vectors of CLIP.
-FEWEST = 2
 
 Inputs = tuple[Any, ...]  # one for each model: an array as its preprocess made it, or a Jpeg that it takes
 Finish = Callable[[], "list[EmbeddedImage]"]  # waits for the models of a batch

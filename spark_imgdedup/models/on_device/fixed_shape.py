@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from spark_imgdedup.errors import first_line
+
 if TYPE_CHECKING:
     import torch
 
@@ -48,7 +50,7 @@ class FixedShape:
         except RuntimeError as error:  # what cannot be captured is told of by this type alone
             if isinstance(error.__context__, torch.OutOfMemoryError):  # ending the capture failed for that
                 raise error.__context__ from None
-            log.warning("the model runs without a CUDA graph, since it cannot be captured: %s", _first_line(error))
+            log.warning("the model runs without a CUDA graph, since it cannot be captured: %s", first_line(error))
 
     def run(self) -> torch.Tensor:
         """The output (B, dim) for the pixels as they are now. The next run may write to the same memory."""
@@ -71,7 +73,3 @@ def cuda_graph(forward: Forward, pixels: torch.Tensor) -> Replay:
         return vectors
 
     return replay
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

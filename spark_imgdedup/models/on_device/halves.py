@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from spark_imgdedup.errors import DeviceError
+from spark_imgdedup.models.base import FEWEST
 
 log = logging.getLogger(__name__)
-
-# One row alone is another product of matrices, and rounded otherwise.
-FEWEST = 2
 
 Result = TypeVar("Result")
 
