@@ -23,6 +23,11 @@ class StepCounts:
             raise ValueError(f"{cls.__name__} has {', '.join(sorted(names))}, not {', '.join(sorted(found))}")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
+    @property
+    def table_rows(self) -> int:
+        """Rows of the largest table of the step; 0 where it has none of all images."""
+        return 0
+
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
         raise NotImplementedError
@@ -46,6 +51,11 @@ class ImageCounts(StepCounts):
     hashes: tuple[str, ...] = ()
     not_read: Mapping[str, int] = field(default_factory=dict)  # files below the input, by reason
 
+    @property
+    def table_rows(self) -> int:
+        """One for each of these."""
+        return self.samples
+
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
         rate = self.samples / seconds if seconds else 0
@@ -62,6 +72,11 @@ class ScoreCounts(StepCounts):
     rows: int
     rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
     scores: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
+
+    @property
+    def table_rows(self) -> int:
+        """One for each of these."""
+        return self.rows
 
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""
@@ -96,6 +111,11 @@ class ClusterCounts(StepCounts):
     clusters: int
     largest: int  # rows of the largest
     rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
+
+    @property
+    def table_rows(self) -> int:
+        """One for each of these."""
+        return self.rows
 
     def in_words(self, seconds: float) -> str:
         """The counts in a line, with what they took."""

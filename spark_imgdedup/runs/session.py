@@ -13,6 +13,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files.delta_log import is_delta
 from spark_imgdedup.runs.classic import quiet_accumulators
+from spark_imgdedup.runs.codegen import interpreted
 from spark_imgdedup.runs.java import java_problem
 from spark_imgdedup.runs.object_stores import places, s3a_packages
 
@@ -101,7 +102,7 @@ def _local_settings(config: Config) -> dict[str, str]:
     brought = [delta_settings() if needs_delta(config) else {}, s3a_packages(config)]
     packages = [each["spark.jars.packages"] for each in brought if each]
     joined = {"spark.jars.packages": ",".join(packages)} if packages else {}
-    return settings | brought[0] | joined
+    return settings | interpreted(config.spark) | brought[0] | joined
 
 
 def _quick_java(cores: int) -> str:

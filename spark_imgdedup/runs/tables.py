@@ -21,6 +21,7 @@ from spark_imgdedup.files.owning import lease, work_dir
 from spark_imgdedup.files.owning.places import PARTS, require_apart
 from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.classic import name_jobs
+from spark_imgdedup.runs.codegen import compile_for
 from spark_imgdedup.runs.session import get_session
 from spark_imgdedup.runs.whole import require_whole
 from spark_imgdedup.stages.columns import quoted
@@ -73,7 +74,10 @@ class Tables:
         Raises:
             ConfigError: PySpark or Java is missing.
         """
-        self._spark = self._spark or get_session(self.config)
+        if self._spark is None:
+            self._spark = get_session(self.config)
+            for step in RECORDED:
+                self._expect(self.record(step.name))
         name_jobs(self._spark)
         return self._spark
 
@@ -195,8 +199,13 @@ class Tables:
             writing.sync_below(self.path(name), self._options)
         text = json.dumps(asdict(record), indent=1) + "\n"
         writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
+        self._expect(record)
         if stored := self.record(record.step):
             self._schemas |= {name: (stored, self._written.pop(name)) for name in step.tables if name in self._written}
+
+    def _expect(self, record: StepRecord | None) -> None:
+        if record is not None and self._spark is not None:
+            compile_for(self._spark, record.counts.table_rows)
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):
