@@ -1,6 +1,6 @@
 """Whether Spark compiles its plans, in a local session that we start.
 
-For few rows the compiling takes longer than all else: interpreted, a run of 290 images takes 57 s in place of 63, the
+For few rows the compiling takes longer than all else: interpreted, a run of 290 images takes 57 s in place of 62, the
 dedup half of 300,000 vectors the same 39 s, and exact copies among 1,000,000 rows 28 s in place of 15 (two slow cores).
 """
 

@@ -19,6 +19,7 @@ from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.files import artifacts
 from spark_imgdedup.runs import progress
 from spark_imgdedup.runs.classic import is_classic, job_group, task_progress
+from spark_imgdedup.runs.codegen import MANY_ROWS, compile_for
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
 
@@ -33,6 +34,14 @@ def test_the_extras_of_classic_sessions_do_nothing(spark):
 
     assert not is_classic(spark)
     assert task_progress(spark, "group") is None
+
+
+def test_its_plans_are_compiled_as_its_server_says(spark):
+    before = spark.conf.get("spark.sql.codegen.wholeStage")
+
+    compile_for(spark, MANY_ROWS)
+
+    assert spark.conf.get("spark.sql.codegen.wholeStage") == before
 
 
 def test_a_block_within_one_of_the_same_name_leaves_the_tag_to_that_one(spark):
