@@ -25,7 +25,7 @@ class StepCounts:
 
     @property
     def table_rows(self) -> int:
-        """Rows of the largest table of the step; 0 where it has none of all images."""
+        """Rows of the table of all images that the step begins; 0 for a step that reads one counted by another."""
         return 0
 
     def in_words(self, seconds: float) -> str:

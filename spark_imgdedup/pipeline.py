@@ -34,7 +34,6 @@ from spark_imgdedup.report.page.write import write_page
 from spark_imgdedup.report.summarize import write_report
 from spark_imgdedup.report.summary import Summary
 from spark_imgdedup.runs import counting, leases, running
-from spark_imgdedup.runs.codegen import compile_for
 from spark_imgdedup.runs.current import has_hashes, is_current, require_current
 from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.deletion import delete_rows, table_index
@@ -113,7 +112,7 @@ def cluster(tables: Tables, config: Config) -> ClusterCounts:
     """Group similar images, so that only images of one group need comparing."""
     source = searched_vectors(tables, config)
     population = measure(source)
-    compile_for(tables.spark, population.n_rows)
+    tables.expect_rows(population.n_rows)
     about = config.cluster.model_dump()
     centroids = tables.write_array("centroids", fit_source(source, population), about)
     blocks = store_blocks(tables, source, centroids, population)

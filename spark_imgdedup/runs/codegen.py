@@ -16,17 +16,25 @@ if TYPE_CHECKING:
 MANY_ROWS = 100_000
 
 _OURS = "spark.imgdedup.plans"
-_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-_COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}  # Spark's defaults
+_INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    _OURS: "interpreted",
+}
 
 
 def interpreted(chosen: Mapping[str, str]) -> dict[str, str]:
     """Settings of a new session whose plans are interpreted; none where the user chose one of these."""
-    return {} if _INTERPRETED.keys() & chosen.keys() else {**_INTERPRETED, _OURS: "interpreted"}
+    return {} if _INTERPRETED.keys() & chosen.keys() else dict(_INTERPRETED)
+
+
+def is_interpreted(spark: SparkSession) -> bool:
+    """Whether a session has these settings from us still."""
+    return spark.conf.get(_OURS, None) is not None
 
 
 def compile_for(spark: SparkSession, n_rows: int) -> None:
     """Compile from now on if a table has many rows. A session whose settings are not ours stays as it is."""
-    if n_rows >= MANY_ROWS and spark.conf.get(_OURS, None) == "interpreted":
-        for key, value in {**_COMPILED, _OURS: "compiled"}.items():
-            spark.conf.set(key, value)
+    if n_rows >= MANY_ROWS and is_interpreted(spark):
+        for key in _INTERPRETED:
+            spark.conf.unset(key)  # back to Spark's defaults

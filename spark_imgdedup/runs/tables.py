@@ -21,7 +21,7 @@ from spark_imgdedup.files.owning import lease, work_dir
 from spark_imgdedup.files.owning.places import PARTS, require_apart
 from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.classic import name_jobs
-from spark_imgdedup.runs.codegen import compile_for
+from spark_imgdedup.runs.codegen import compile_for, is_interpreted
 from spark_imgdedup.runs.session import get_session
 from spark_imgdedup.runs.whole import require_whole
 from spark_imgdedup.stages.columns import quoted
@@ -76,8 +76,9 @@ class Tables:
         """
         if self._spark is None:
             self._spark = get_session(self.config)
-            for step in RECORDED:
-                self._expect(self.record(step.name))
+            if is_interpreted(self._spark):
+                records = (self.record(step.name) for step in RECORDED)
+                self.expect_rows(max((each.counts.table_rows for each in records if each is not None), default=0))
         name_jobs(self._spark)
         return self._spark
 
@@ -85,6 +86,11 @@ class Tables:
     def session(self) -> SparkSession | None:
         """The session, where there is one already."""
         return self._spark
+
+    def expect_rows(self, n_rows: int) -> None:
+        """Let the session, where there is one, suit tables of so many rows."""
+        if self._spark is not None:
+            compile_for(self._spark, n_rows)
 
     def path(self, name: str) -> str:
         """Where something of the run lies below `work_dir`, in full: a worker's current folder is another one."""
@@ -199,13 +205,9 @@ class Tables:
             writing.sync_below(self.path(name), self._options)
         text = json.dumps(asdict(record), indent=1) + "\n"
         writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
-        self._expect(record)
+        self.expect_rows(record.counts.table_rows)
         if stored := self.record(record.step):
             self._schemas |= {name: (stored, self._written.pop(name)) for name in step.tables if name in self._written}
-
-    def _expect(self, record: StepRecord | None) -> None:
-        if record is not None and self._spark is not None:
-            compile_for(self._spark, record.counts.table_rows)
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):
