@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import jvm
 from tests.connect_server import connect_server
 
 # How long an example takes says nothing about right or wrong: the machines are shared, and a GPU's first call is slow.
@@ -19,7 +20,7 @@ settings.load_profile("steady")
 
 # Workers must be this Python, not whichever python3 comes first on PATH. Set before any session starts.
 os.environ["PYSPARK_PYTHON"] = sys.executable
-os.environ["SPARK_CONF_DIR"] = str(Path(__file__).parent / "spark_conf")
+jvm.use()
 
 SPARK_FOLDERS = ("stages", "runs", "jobs", "flow")
 # With `-m connect` the tests of these folders, and all that are marked `connect`, have a session of Spark Connect.
@@ -32,7 +33,7 @@ SPARK_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",  # it would write over pytest's lines
     "spark.sql.shuffle.partitions": "2",  # 200 tasks for ten rows take minutes
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:MetaspaceSize=256m",  # beside spark_conf/
+    "spark.driver.extraJavaOptions": "-XX:MetaspaceSize=256m",  # beside those of tests/jvm.py
     # For ten rows the compiling of a plan costs more than all else (a quarter of the processor time of a whole run).
     # Commands, clusters, stores and `make demo` have sessions of their own, which compile.
     "spark.sql.codegen.wholeStage": "false",

@@ -101,11 +101,10 @@ def write_report(tables: Tables, config: Config, *, leave_out: Collection[str] =
         raise SchemaError(f"{config.work_dir}: no step has run there yet. Run spark-imgdedup run, or correct work_dir.")
     summary = replace(summarize(records), breakdowns=break_down(tables, config, records, compute=compute))
     counted = asdict(summary)
-    report = {
-        "summary": counted,
-        "breakdowns": counted.pop("breakdowns"),
-        "steps": {step: asdict(record) for step, record in records.items()},
-    }
+    steps = {step: asdict(record) for step, record in records.items()}
+    for step in steps.values():
+        del step["schemas"]  # for readers of the tables
+    report = {"summary": counted, "breakdowns": counted.pop("breakdowns"), "steps": steps}
     data = (json.dumps(report, indent=1) + "\n").encode()
     writing.write_bytes(storage.join(config.work_dir, "report", "report.json"), data, config.storage_options)
     return summary

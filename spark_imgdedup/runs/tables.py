@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup.config import Config
@@ -48,6 +48,7 @@ class StepRecord:
     built_on: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the steps whose tables it read
     version: str = ""
     models: Mapping[str, str] = field(default_factory=dict)  # what told them from others of their specs
+    schemas: Mapping[str, Any] = field(default_factory=dict)  # of its tables, as Spark's JSON
 
 
 class Tables:
@@ -65,7 +66,6 @@ class Tables:
         self._options = config.storage_options
         self.is_forced = is_forced
         self._written: dict[str, StructType] = {}  # tables of a step that is not finished
-        self._schemas: dict[str, tuple[StepRecord, StructType]] = {}  # as they were when these were the records
 
     @property
     def spark(self) -> SparkSession:
@@ -117,14 +117,7 @@ class Tables:
                 f"{step.command} --config …"
             )
         require_whole(name, self, step.command)
-        record = self.record(step.name)
-        known, schema = self._schemas.get(name, (None, None))
-        if known == record:
-            return self._load(name, schema)
-        found = self._load(name)
-        if record is not None:
-            self._schemas[name] = record, found.schema
-        return found
+        return self._load(name, self._recorded_schema(name))
 
     def has(self, name: str) -> bool:
         """True where the table and the record of its step are there."""
@@ -203,11 +196,19 @@ class Tables:
         step = STEP[record.step]
         for name in (*step.tables, *step.artefacts):
             writing.sync_below(self.path(name), self._options)
-        text = json.dumps(asdict(record), indent=1) + "\n"
+        done = self._written.keys() & {*step.tables, *step.on_the_way}
+        schemas = {name: self._written.pop(name).jsonValue() for name in sorted(done)}
+        text = json.dumps(asdict(replace(record, schemas=schemas)), indent=1) + "\n"
         writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
         self.expect_rows(record.counts.table_rows)
-        if stored := self.record(record.step):
-            self._schemas |= {name: (stored, self._written.pop(name)) for name in step.tables if name in self._written}
+
+    def _recorded_schema(self, name: str) -> StructType | None:
+        record = self.record(WRITTEN_BY[name])
+        if record is None or name not in record.schemas:
+            return None
+        from pyspark.sql.types import StructType
+
+        return StructType.fromJson(record.schemas[name])
 
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):

@@ -39,19 +39,26 @@ def test_a_table_is_there_once_its_step_is_finished(spark, tables):
     assert rows(tables.read("duplicates")) == [("a", "b")]
 
 
-def test_a_table_that_was_written_here_is_read_without_a_job(spark, tables):
+def test_no_process_needs_a_job_to_find_the_columns_of_a_finished_table(spark, tables):
     tables.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
     tables.finish(RECORD)
     context, other = spark.sparkContext, Tables(spark, tables.config)
+    folder = tables.path("duplicates")
 
-    read = {}
-    for name, by in {"by the writer": tables, "by another": other, "by that one again": other}.items():
+    n_jobs = {}
+    for name, read in {
+        "by the writer": lambda: tables.read("duplicates"),
+        "by another": lambda: other.read("duplicates"),
+        "by Spark alone": lambda: spark.read.parquet(folder),
+    }.items():
         context.setJobGroup(name, name)
-        assert rows(by.read("duplicates")) == [("a", "b")]
-        read[name] = len(context.statusTracker().getJobIdsForGroup(name))
+        found = read()
+        assert rows(found) == [("a", "b")]
+        assert found.schema.simpleString() == "struct<image_id:string,max_id:string>"
+        n_jobs[name] = len(context.statusTracker().getJobIdsForGroup(name))
     context.setLocalProperty("spark.jobGroup.id", None)
 
-    assert read["by the writer"] == read["by that one again"] == read["by another"] - 1
+    assert n_jobs["by the writer"] == n_jobs["by another"] == n_jobs["by Spark alone"] - 1
 
 
 def test_a_table_that_another_has_written_anew_is_read_as_it_is_now(spark, tables):
