@@ -44,7 +44,7 @@ audit: $(DEV)  ## Known vulnerabilities of the locked versions, where the index 
 # Counting lines doubles what Python itself takes, so CI alone does it: make test COVERAGE=1
 COVERAGE ?=
 unit: $(CLASSES)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-report=) -m "not torch and not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=) -m "not torch and not slow and not gpu"
 	$(if $(COVERAGE),$(BIN)/coverage report --format=total)
 
 slow: $(CLASSES)

@@ -179,7 +179,8 @@ def tables() -> str:
         "# Tables",
         "",
         "Each step writes tables below `work_dir`, as `table.format` says (Parquet or Delta). A table is finished when "
-        "`work_dir/_steps/<step>.json` is there; that record also holds the step's counts, the columns of its tables and the fingerprint of what "
+        "`work_dir/_steps/<step>.json` is there; that record also holds the step's counts, the columns of its tables "
+        "and the fingerprint of what "
         "the table was made from. With embeddings of your own, the id column of `clusters`, `similarities` and "
         "`duplicates` has your name and type (`cluster.id_field`), and `max_id` has the same type. The columns of "
         "`cluster.metadata_columns` follow in these three with their own types, and, where exact copies collapse "

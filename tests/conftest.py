@@ -32,6 +32,7 @@ SPARK_SETTINGS = {
     "spark.ui.enabled": "false",  # no port, no start-up time
     "spark.ui.showConsoleProgress": "false",  # it would write over pytest's lines
     "spark.sql.shuffle.partitions": "2",  # 200 tasks for ten rows take minutes
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # VACUUM takes 170,000 tasks else
     "spark.driver.memory": "2g",
     "spark.driver.extraJavaOptions": "-XX:MetaspaceSize=256m",  # beside those of tests/jvm.py
     # For ten rows the compiling of a plan costs more than all else (a quarter of the processor time of a whole run).
@@ -60,6 +61,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.spark35)
         if is_connect(config) and folder in CONNECT_FOLDERS and "_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.connect)
+    # Files that take a minute come first, so that of two processes none works on one while the other is done.
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] != "flow")
 
 
 @pytest.fixture(scope="session")
