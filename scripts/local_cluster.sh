@@ -71,11 +71,12 @@ find_spark() {
 launch() {
   local name=$1
   shift
-  mkdir -p "$folder/conf" "$folder/logs"
+  mkdir -p "$folder/logs"
   : >"$folder/logs/$name.log" # at once: what the one before has said must not be taken for this one's word
-  # Which Python and which modules an executor uses is the application's business, not inherited from this shell.
+  # Which Python and which modules an executor uses is the application's business, not inherited from this shell. No
+  # folder of settings is there either: nobody's own count, and a JVM with one on its class path maps no classes.
   env -u PYTHONPATH -u PYTHONHOME -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON -u SPARK_MASTER_OPTS -u SPARK_WORKER_OPTS \
-    SPARK_CONF_DIR="$folder/conf" SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m \
+    SPARK_CONF_DIR="$folder/no-conf" SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m \
     SPARK_DAEMON_JAVA_OPTS="$mark -Dspark.master.rest.enabled=false" ${WORKER_OPTIONS:+SPARK_WORKER_OPTS="$WORKER_OPTIONS"} \
     nohup "$SPARK_HOME/bin/spark-class" "$@" >"$folder/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$folder/$name.pid"

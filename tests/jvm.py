@@ -1,7 +1,7 @@
 """How the JVMs of tests start: compiling little, and with Spark's classes parsed before, by `make` through this module.
 
-`python -m tests.jvm` takes a quarter of a minute, once in an environment. Each driver then starts with 5 s of processor
-time less, of which a run of the tests has more than a hundred.
+`python -m tests.jvm` takes 40 s, once in an environment. Each driver then takes 5 s of processor time less to start and
+to plan its first jobs; `make test-slow` starts more than a hundred.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ CLASSES = Path(sys.prefix) / "spark-classes.jsa"
 
 
 def set_options(kept: str) -> None:
-    """Give them to every driver that this process and its children start, and to the drivers' executors.
+    """Give them to every driver that this process and its children start.
 
     Args:
-        kept: What to do with parsed classes. The JVM refuses that where a folder on its class path holds a file, and
-            Spark puts its folder of settings there: so there is none.
+        kept: What to do with parsed classes. The JVM refuses that where a folder on its class path is there, and Spark
+            puts its folder of settings on it: so there is none.
     """
     os.environ.pop("SPARK_CONF_DIR", None)
-    os.environ["SPARK_SUBMIT_OPTS"] = f'{COMPILE_ONCE} {kept} "-Dspark.executor.defaultJavaOptions={COMPILE_ONCE}"'
+    os.environ["SPARK_SUBMIT_OPTS"] = f"{COMPILE_ONCE} {kept}"
 
 
 def use() -> None:
-    """Start JVMs with the classes that were kept, if they were. One that cannot use them says nothing of it."""
-    set_options(f'"-XX:SharedArchiveFile={CLASSES}" -Xlog:disable' if CLASSES.exists() else "")
+    """Start drivers, and their executors, with the classes that were kept, if they were.
+
+    A JVM that cannot use them, such as one of another version of Spark, says nothing of it.
+    """
+    kept = f"-XX:SharedArchiveFile={CLASSES} -Xlog:disable" if CLASSES.exists() else ""
+    set_options(f'{kept} "-Dspark.executor.defaultJavaOptions={COMPILE_ONCE} {kept}"')
 
 
 def keep() -> None:
@@ -41,7 +45,7 @@ def keep() -> None:
     from tests.flow.tiny import settings, write_shards
 
     half = CLASSES.with_suffix(".half")
-    set_options(f'"-XX:ArchiveClassesAtExit={half}" -Xlog:disable')
+    set_options(f"-XX:ArchiveClassesAtExit={half} -Xlog:disable")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_shards(Path("data"))

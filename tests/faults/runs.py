@@ -20,8 +20,6 @@ from tests.faults.processes import PATIENCE, end_of_session, wait_for
 
 LIMIT_SECONDS = 420
 OURS = [kind.__name__ for kind in ImgDedupError.__subclasses__()]
-# A short life: compiling it well costs more seconds than it saves.
-QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SPARK = {"spark.master": "local[2,2]", "spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"}
 
 
@@ -43,7 +41,6 @@ class Run:
             **bare_environment(),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            "JAVA_TOOL_OPTIONS": QUICK_JAVA,
             **self.environment,
         }
         with self.log.open("w") as log:

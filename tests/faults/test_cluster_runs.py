@@ -22,7 +22,7 @@ from tests.faults.datasets import settings, write_tars
 from tests.faults.plans import CLUSTER, N_CLUSTER, Fault, planned
 from tests.faults.processes import below, kill, of_session, python_workers, wait_for
 from tests.faults.results import result_of
-from tests.faults.runs import QUICK_JAVA, Run, inject, moment
+from tests.faults.runs import Run, inject, moment
 from tests.faults.verdicts import Undisturbed, judge
 
 WORKERS = ("worker-1", "worker-2")
@@ -81,7 +81,6 @@ def job(cluster, tars, place, name, *, is_slow=False, **conf):
         cluster,
         Dataset(place.parent, config).command(place)[:2],
         spark_executor_memory="512m",
-        spark_executor_extraJavaOptions=QUICK_JAVA,
         spark_executorEnv_PYTHONPATH=str(ROOT),
         spark_pyspark_python=sys.executable,
         spark_eventLog_enabled="true",
