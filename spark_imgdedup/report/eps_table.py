@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -15,7 +15,7 @@ from spark_imgdedup.config import Config
 from spark_imgdedup.errors import ConfigError, printable
 from spark_imgdedup.report.screen import WIDTH, decimal, histogram, plain_table
 from spark_imgdedup.report.spread import bin_of
-from spark_imgdedup.runs.findings import find_duplicates, prepare_groups, said_by_people
+from spark_imgdedup.runs.findings import find_duplicates, may_go, prepare_groups, said_by_people
 from spark_imgdedup.runs.groups import linked_eps, open_groups
 from spark_imgdedup.runs.plan import resolve_eps
 from spark_imgdedup.runs.side_by_side import side_by_side
@@ -45,7 +45,8 @@ def survey_run(
 ) -> ScoreSurvey:
     """What each level would remove, as `identify` would at that eps: neither the model nor the search runs again.
 
-    Exact copies go at any eps and are not counted. With hashes, what these find is counted at every level.
+    Exact copies go at any eps and are not counted. With hashes, what these find is counted at every level. What people
+    have said counts; under semdedup not how it cuts chains, so that identify may remove a few less.
 
     Args:
         tables: Of the run.
@@ -63,7 +64,9 @@ def survey_run(
     if config.identify.rule == "semdedup":
         if config.uses_hashes:
             log.warning("eps: what perceptual hashes find goes at any eps and is not counted here")
-        return survey_scores(similarities, [*levels, *own], config, n_pairs=n_pairs)
+        free = may_go(similarities, tables, config)
+        survey = survey_scores(free, [*levels, *own], config, n_pairs=n_pairs)
+        return survey if free is similarities else replace(survey, n_rows=similarities.count())
     most = linked_eps(tables)
     fit = [level for level in (*levels, *own) if level <= most]
     if not fit:

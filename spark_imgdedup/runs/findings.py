@@ -76,6 +76,12 @@ def said_by_people(tables: Tables, config: Config) -> artifacts.Artifact | None:
     return ask_people(tables, config).store(tables)
 
 
+def may_go(similarities: DataFrame, tables: Tables, config: Config) -> DataFrame:
+    """The rows that people have not held back: none must stay, nor was called different from what it resembles most."""
+    people = ask_people(tables, config)
+    return _without(without_pairs(similarities, people.apart, config.id_column), people.never, config)
+
+
 def count_removed_already(tables: Tables, config: Config) -> int:
     """Images that go whatever eps is: exact copies, which are collapsed before the search."""
     return tables.read("copies").count() if config.collapses_copies else 0

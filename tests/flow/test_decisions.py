@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.files.decisions import FILE
 from spark_imgdedup.pipeline import preview, run
+from spark_imgdedup.report.eps_table import survey_run
+from spark_imgdedup.report.explain.ask import explain
+from spark_imgdedup.runs.tables import Tables
 from tests.flow.test_rules import kept_for, scored, settings
 
 __all__ = ["scored", "settings"]  # the fixtures
@@ -71,3 +76,30 @@ def test_no_image_goes_for_one_that_it_was_called_different_from(spark, settings
     gone = settings(identify={"eps": 0.001, "decisions": "no/such.jsonl"})
     with pytest.raises(ConfigError, match=r"identify.decisions: there is no .jsonl file at no/such.jsonl"):
         run(gone, spark, steps=["identify"])
+
+
+@pytest.mark.parametrize(("rule", "n_left"), [("greedy", 2), ("semdedup", 1)])
+def test_the_table_of_eps_counts_no_image_that_people_hold_back(spark, settings, rule, n_left):
+    config = settings(identify={"eps": 0.001, "rule": rule}, detect={"prepass": []})
+    run(config, spark, steps=["embed", "cluster", "pairwise"])
+    (before,) = survey_run(Tables(None, config), config, [0.001], []).levels
+    write([("g-red", "i-red")])
+    pq.write_table(pa.table({"image_id": ["s/a-small"]}), "never.parquet")
+    config = settings(identify={"eps": 0.001, "rule": rule}, detect={"prepass": []}, remove={"never": "never.parquet"})
+
+    survey = survey_run(Tables(None, config), config, [0.001], [])
+
+    run(config, spark, steps=["identify"])
+    assert (before.n_removed, survey.levels[0].n_removed, len(kept_for(config))) == (3, n_left, n_left)
+    assert survey.n_rows == 9
+
+
+def test_what_looks_at_a_run_before_identify_keeps_nothing_from_running(spark, settings):
+    pq.write_table(pa.table({"image_id": ["s/a-small"]}), "never.parquet")
+    write([("g-red", "i-red")])
+    config = settings(remove={"never": "never.parquet"}, report={"page": True})
+    run(config, spark, steps=["report"])
+    assert explain(Tables(spark, config), ["s/g-red", "s/i-red"]).outcome
+    survey_run(Tables(spark, config), config, [0.001], [])
+
+    assert run(config, spark).kept == 5

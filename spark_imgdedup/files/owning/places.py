@@ -15,8 +15,14 @@ from spark_imgdedup.files import storage
 BESIDE_TABLES = ("_steps", "report", "config.yaml")
 # The parts of tables that are stored elsewhere, or in another way; see `runs.tables`.
 PARTS = "parts"
-# What else a step keeps there, some of it only while it runs.
-_ASIDE = {"embed": (PARTS,), "detect": (PARTS,), "pairwise": ("probes",), "identify": ("stored", "said")}
+# What else a step keeps there, some of it only while it runs. What people have said is stored for whatever asks groups.
+_ASIDE = {
+    "embed": (PARTS,),
+    "detect": (PARTS,),
+    "pairwise": ("probes",),
+    "groups": ("said",),
+    "identify": ("stored", "said"),
+}
 
 
 def written_names(steps: Sequence[str]) -> list[str]:
