@@ -54,12 +54,14 @@ python = spark.range(1).mapInArrow(worker, "python string").first()[0]
 conf = spark.conf
 print(conf.get("spark.master"), conf.get("spark.sql.shuffle.partitions"), conf.get("spark.ui.enabled"), sep="|")
 print(python == sys.executable, get_session(parse_config({})) is spark)
+pools = spark._jvm.java.lang.management.ManagementFactory.getMemoryPoolMXBeans()
+print(sum(pool.getUsage().getMax() for pool in pools if pool.getName().startswith("Code")) >> 20)
 spark.stop()
 """
-    rc, out, err = run_python(code)
+    rc, out, err = run_python(code, SPARK_SUBMIT_OPTS="")
 
     assert rc == 0, err
-    assert out.splitlines() == ["local[1]|3|false", "True True"]
+    assert out.splitlines() == ["local[1]|3|false", "True True", "240"]  # MB for what the JVM has compiled
     assert "Exception" not in err
 
 
