@@ -41,7 +41,7 @@ types: $(DEV)
 audit: $(DEV)  ## Known vulnerabilities of the locked versions, where the index can be asked
 	$(BIN)/python scripts/audit.py
 
-# Counting lines doubles what Python itself takes, so CI alone does it: make test COVERAGE=1
+# Counting lines doubles what Python itself takes, so `make thorough` alone does it: make test COVERAGE=1
 COVERAGE ?=
 unit: $(CLASSES)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=) -m "not torch and not slow and not gpu"
@@ -92,6 +92,7 @@ hostile: $(CLASSES)  ## Hostile files by the hundred, and random changes: make h
 PROPERTIES := tests/config tests/files tests/kernels tests/report
 thorough: $(AIRFLOW)  ## What CI has no time for: new examples for properties, long variants for S3, Delta and Airflow
 	$(BIN)/python -m pytest -n 2 --hypothesis-profile exploring $(PROPERTIES)
+	$(MAKE) unit COVERAGE=1
 	for kind in airflow s3 delta; do $(BIN)/python -m pytest -m "$$kind and thorough" || exit 1; done
 
 spark35: $(SPARK35)  ## The stages and jobs on Spark 3.5
