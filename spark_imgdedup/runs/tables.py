@@ -111,13 +111,14 @@ class Tables:
             SchemaError: the step that writes it has not run, or a file of it is cut off.
         """
         step = STEP[WRITTEN_BY[name]]
-        if not self.has(name):
+        record = self.record(step.name)
+        if record is None or not self.exists(name):
             raise SchemaError(
                 f"{self.place(name)}: no such table. Run step '{step.made_by or step.name}' first: "
                 f"{step.command} --config …"
             )
         require_whole(name, self, step.command)
-        return self._load(name, self._recorded_schema(name))
+        return self._load(name, _schema_in(record, name))
 
     def has(self, name: str) -> bool:
         """True where the table and the record of its step are there."""
@@ -202,14 +203,6 @@ class Tables:
         writing.write_bytes(self._record_path(record.step), text.encode(), self._options)
         self.expect_rows(record.counts.table_rows)
 
-    def _recorded_schema(self, name: str) -> StructType | None:
-        record = self.record(WRITTEN_BY[name])
-        if record is None or name not in record.schemas:
-            return None
-        from pyspark.sql.types import StructType
-
-        return StructType.fromJson(record.schemas[name])
-
     def _load(self, name: str, schema: StructType | None = None) -> DataFrame:
         if self._has_name(name):
             return catalog.load(self.spark, self.config, name)
@@ -228,6 +221,12 @@ class Tables:
 
     def _record_path(self, step: str) -> str:
         return storage.join(self.config.work_dir, "_steps", f"{step}.json")
+
+
+def _schema_in(record: StepRecord, table: str) -> StructType | None:
+    from pyspark.sql.types import StructType
+
+    return StructType.fromJson(record.schemas[table]) if table in record.schemas else None
 
 
 # What to do where ids of samples repeat.

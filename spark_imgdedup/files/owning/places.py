@@ -21,7 +21,7 @@ _ASIDE = {
     "detect": (PARTS,),
     "pairwise": ("probes",),
     "groups": ("said",),
-    "identify": ("stored", "said"),
+    "identify": ("stored",),
 }
 
 
@@ -29,7 +29,7 @@ def written_names(steps: Sequence[str]) -> list[str]:
     """What these steps write below work_dir: tables, artefacts, records, report."""
     writers = [step for step in RECORDED if step.name in steps or step.made_by in steps]
     tables = (name for step in writers for name in (*step.tables, *step.artefacts, *step.on_the_way))
-    aside = (name for step in steps for name in _ASIDE.get(step, ()))
+    aside = (name for step in writers for name in _ASIDE.get(step.name, ()))
     return [*dict.fromkeys((*tables, *aside)), *BESIDE_TABLES]
 
 
