@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config, StepName
@@ -47,6 +47,7 @@ from spark_imgdedup.runs.preflight import require_ready
 from spark_imgdedup.runs.preview import Preview, preview_run
 from spark_imgdedup.runs.problems import errors_in_our_words
 from spark_imgdedup.runs.progress import progress_of
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.sources import (
     all_embeddings,
     ids_to_remove,
@@ -69,7 +70,7 @@ from spark_imgdedup.stages.searching.blocks import read_clusters
 from spark_imgdedup.stages.searching.search import Folders, search_blocks
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def embed(tables: Tables, config: Config) -> ImageCounts:
@@ -96,16 +97,26 @@ def detect(tables: Tables, config: Config) -> DetectCounts:
     if not has_hashes("embed", tables, config):
         run_step("hashes", hashes, tables)
     images = searched_images(tables, config)
-    found = DetectCounts(images.count())
-    if "exact" in config.detect.hashes:
-        copies = group_exact(images, order=preference(config, with_distances=False))
-        found = replace(found, copies=tables.write("copies", copies).count())
-    if "phash" in config.detect.hashes:
-        bits, radius = config.detect.phash_bits, config.detect.searched_radius
-        near = near_hashes(images, n_bits=bits, radius=radius)
-        recall = search_recall(n_bits=bits, radius=radius)
-        found = replace(found, near_hashes=tables.write("near_hashes", near).count(), **recall)
-    return found
+    with side_by_side(tables.spark) as start:
+        n_images = start(images.count)
+        copies = start(lambda: _write_copies(images, tables, config))
+        near = start(lambda: _write_near_hashes(images, tables, config))
+    return DetectCounts(n_images.result(), **copies.result(), **near.result())
+
+
+def _write_copies(images: DataFrame, tables: Tables, config: Config) -> dict[str, Any]:
+    if "exact" not in config.detect.hashes:
+        return {}
+    copies = group_exact(images, order=preference(config, with_distances=False))
+    return {"copies": tables.write("copies", copies).count()}
+
+
+def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dict[str, Any]:
+    if "phash" not in config.detect.hashes:
+        return {}
+    bits, radius = config.detect.phash_bits, config.detect.searched_radius
+    near = near_hashes(images, n_bits=bits, radius=radius)
+    return {"near_hashes": tables.write("near_hashes", near).count(), **search_recall(n_bits=bits, radius=radius)}
 
 
 def cluster(tables: Tables, config: Config) -> ClusterCounts:

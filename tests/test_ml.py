@@ -14,6 +14,7 @@ from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.grouping.selection import select_in_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from tests.tars import jpeg
 
@@ -48,13 +49,13 @@ def ml():
 
 @pytest.fixture
 def images(spark):
-    return spark.createDataFrame(IMAGES, "image_id string, image binary")
+    return local_rows(spark, IMAGES, "image_id string, image binary")
 
 
 @pytest.fixture
 def vectors(spark):
     rows = [("a", [1.0, 0.0]), ("b", [0.0, 1.0]), ("a again", [2.0, 0.0])]
-    return spark.createDataFrame(rows, "image_id string, embedding array<float>")
+    return local_rows(spark, rows, "image_id string, embedding array<float>")
 
 
 def rows(df):

@@ -14,6 +14,7 @@ from spark_imgdedup.runs.sources import searched_embeddings, searched_images
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.grouping.survivors import stand_in
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.remove import select_ids
 from spark_imgdedup.stages.user_input.id_lists import read_ids
 
@@ -89,7 +90,7 @@ def _lifted(copies: DataFrame, pairs: Sequence[IdPair], config: Config) -> tuple
     from pyspark.sql import functions as F
 
     spark, id_ = copies.sparkSession, F.col(quoted(config.id_column)).cast("string")
-    asked = spark.createDataFrame(list(pairs), "one string, other string")
+    asked = local_rows(spark, pairs, "one string, other string")
     found = asked
     for side in ("one", "other"):
         theirs = copies.select(id_.alias(side), F.col("max_id").cast("string").alias(f"{side}_of"))
@@ -99,7 +100,7 @@ def _lifted(copies: DataFrame, pairs: Sequence[IdPair], config: Config) -> tuple
     alone = {name for row, (one, other) in zip(rows, firsts, strict=True) if one == other for name in row[:2]}
     apart = {(min(pair), max(pair)) for pair in firsts if pair[0] != pair[1]}
     if alone:
-        stay = spark.createDataFrame([(name,) for name in sorted(alone)], "_alone string")
+        stay = local_rows(spark, [(name,) for name in sorted(alone)], "_alone string")
         copies = copies.join(F.broadcast(stay), id_ == F.col("_alone"), "left_anti")
     return copies, tuple(sorted(apart))
 
@@ -112,6 +113,6 @@ def _count_unknown(ids: Sequence[str], tables: Tables, config: Config) -> int:
         return 0
     by_vectors = config.detect.method == "embedding"
     rows = searched_embeddings(tables, config) if by_vectors else searched_images(tables, config)
-    asked = tables.spark.createDataFrame([(name,) for name in ids], "_asked string")
+    asked = local_rows(tables.spark, [(name,) for name in ids], "_asked string")
     known = rows.select(F.col(quoted(config.id_column)).cast("string").alias("_asked"))
     return len(ids) - known.join(F.broadcast(asked), "_asked", "left_semi").distinct().count()

@@ -19,9 +19,11 @@ from spark_imgdedup.runs.counting import count_images
 from spark_imgdedup.runs.current import has_hashes, is_current
 from spark_imgdedup.runs.fingerprints import models_of, row_settings
 from spark_imgdedup.runs.tables import RENAME, Tables, require_unique_ids
+from spark_imgdedup.runs.warm_up import warming_up
 from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.index import index_embeddings, index_images
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.parts import Files, Target, write_parts
 from spark_imgdedup.stages.read import read_images
 from spark_imgdedup.stages.remove import match_column, select_ids
@@ -49,18 +51,19 @@ def write_pixels(step: str, tables: Tables, config: Config) -> ImageCounts:
     """
     (name,) = STEP[step].tables
     with_model = step == "embed"
-    if config.input.format == "table":
-        table, not_read = tables.write(name, _of_table(tables, config, with_model=with_model)), None
-    else:
-        if config.input.format == "images":
-            require_metadata(config, [])  # a loose image has no fields
-        files, not_read = _list_files(config.input)
-        settings = row_settings(step, config, models_of(step, config))
+    with warming_up(tables.spark, config, with_model=with_model):
+        if config.input.format == "table":
+            table, not_read = tables.write(name, _of_table(tables, config, with_model=with_model)), None
+        else:
+            if config.input.format == "images":
+                require_metadata(config, [])  # a loose image has no fields
+            files, not_read = _list_files(config.input)
+            settings = row_settings(step, config, models_of(step, config))
 
-        def make(folder: str) -> DataFrame:
-            return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
+            def make(folder: str) -> DataFrame:
+                return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
 
-        table = tables.write_parts(name, make)
+            table = tables.write_parts(name, make)
     require_unique_ids(table.where(schemas.IS_SAMPLE), "image_id")
     return count_images(table, config, not_read)
 
@@ -194,4 +197,4 @@ def ids_to_remove(tables: Tables, config: Config) -> DataFrame:
         return read_ids(tables.spark, config.remove.paths, config.remove.id_field, config.storage_options)
     if config.uses_duplicates:
         return select_ids(tables.read("duplicates"), config.id_column)
-    return tables.spark.createDataFrame([], "image_id string")
+    return local_rows(tables.spark, [], "image_id string")

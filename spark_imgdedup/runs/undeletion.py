@@ -20,6 +20,7 @@ from spark_imgdedup.runs.delta import commits_saying, errors_in_one_line, table_
 from spark_imgdedup.runs.staying import brought_back
 from spark_imgdedup.runs.written import trace_input
 from spark_imgdedup.stages.columns import id_as_text, quoted
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.user_input.user_tables import open_table
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def require_insertable(tables: Tables, config: Config, ids: Collection[str]) -> 
     Raises:
         TableError: not all of them, since Delta has no version with them any more, or its files are gone.
     """
-    wanted = tables.spark.createDataFrame([(each,) for each in sorted(ids)], "image_id string")
+    wanted = local_rows(tables.spark, [(each,) for each in sorted(ids)], "image_id string")
     with vacuum_in_one_line(config):
         n_found = sum(rows.count() for _, rows in _insertable(tables, config, wanted))
         n_there = wanted.join(_ids(tables, config), "image_id", "left_semi").count()

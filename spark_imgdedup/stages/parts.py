@@ -21,6 +21,7 @@ from spark_imgdedup.files.tars.shards import Shard
 from spark_imgdedup.models.stream import EmbeddedImage, ImageRecord
 from spark_imgdedup.stages.embed import MadeRows
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.loose import FEWEST_FILES, iter_loose_images, with_root
 from spark_imgdedup.stages.read import iter_images
 from spark_imgdedup.stages.tasks import PackedWork, map_packages
@@ -71,7 +72,7 @@ def write_parts(
         CountsError: a part that was written is not there.
     """
     made = MadeRows.of(config, with_model=with_model, fields=config.input.json_fields)
-    empty = made.marked(spark.createDataFrame([], made.columns))
+    empty = made.marked(local_rows(spark, [], made.columns))
     source_column = "key" if config.input.format == "images" else "shard"
     form = PartForm(target.settings, made.arrow_schema, empty.schema.json(), source_column, _codec(spark), PLAIN)
     folder, options = target.folder, config.storage_options

@@ -27,6 +27,7 @@ from spark_imgdedup.files.tars.shards import (
 )
 from spark_imgdedup.files.tars.tar_stream import DamagedTarError
 from spark_imgdedup.stages.columns import free_name, id_as_text
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.read import group_by_bytes
 from spark_imgdedup.stages.tasks import EachAlone, map_batches
 
@@ -163,7 +164,7 @@ def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> 
 
     reads = [(number, shard.name) for number, shards in enumerate(shards_by_task) for shard in shards]
     keys = removed.groupBy("shard").agg(F.collect_list(F.struct("key", "sha256")).alias("keys"))
-    work = removed.sparkSession.createDataFrame(reads, "task int, shard string").join(keys, "shard", "left")
+    work = local_rows(removed.sparkSession, reads, "task int, shard string").join(keys, "shard", "left")
     by_task = work.groupBy("task").agg(F.collect_list(F.struct("shard", "keys")).alias("reads"))
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
     return by_task.repartitionByRange(len(shards_by_task), "task")

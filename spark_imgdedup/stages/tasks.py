@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import pyarrow as pa
 
 from spark_imgdedup.stages.gpu_tasks import as_option
+from spark_imgdedup.stages.local_rows import local_rows
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -93,10 +94,9 @@ def map_packages(
     def run(batches: Batches) -> Iterator[pa.RecordBatch]:
         return work(package for batch in batches for package in batch.column(1).to_pylist())
 
-    rows = [(number, bytearray(package)) for number, package in enumerate(packages)]
-    placed = spark.createDataFrame(rows, "task int, package binary")
+    placed = local_rows(spark, list(enumerate(packages)), "task int, package binary")
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
-    return map_batches(placed.repartitionByRange(max(1, len(rows)), "task"), run, schema, profile)
+    return map_batches(placed.repartitionByRange(max(1, len(packages)), "task"), run, schema, profile)
 
 
 def _forget_zips() -> None:

@@ -17,6 +17,7 @@ from spark_imgdedup.pipeline import run
 from spark_imgdedup.stages.centroids import fit_centroids
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from tests.conformance.test_kernels_against_oracle import ours
 from tests.tars import encoded, jpeg, make_tar, members_of, png
@@ -165,7 +166,7 @@ def own(eps=0.01, **cluster):
 
 def table(spark, vectors):
     rows = [(number, [float(x) for x in vector]) for number, vector in enumerate(vectors)]
-    return spark.createDataFrame(rows, "id bigint, embedding array<float>")
+    return local_rows(spark, rows, "id bigint, embedding array<float>")
 
 
 def duplicates_of(df, centroids, eps=0.01):
@@ -254,7 +255,8 @@ def test_seven_rows_in_three_clusters_lose_the_two_that_repeat_others(spark, tmp
 )
 def test_a_score_on_the_threshold_is_a_duplicate_and_one_a_millionth_below_is_not(spark, eps, removed):
     rows = [(0, 0, 0.0), (1, 0, 0.5), (2, 0, 0.989999), (3, 0, 0.99), (4, 0, 1.0)]
-    df = spark.createDataFrame(
+    df = local_rows(
+        spark,
         [(id_, 0, max_id, score, 0.0) for id_, max_id, score in rows],
         "id bigint, cluster_id int, max_id bigint, cosine_sim_score double, cosine_dist_to_cent double",
     )

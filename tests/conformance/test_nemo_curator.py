@@ -17,6 +17,7 @@ from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from tests.arrow import computed
 from tests.conformance import nemo_curator
@@ -90,7 +91,7 @@ def test_t24_in_the_engine_of_one_group_a_cluster(spark):
     cluster = {"embeddings_path": "given", "metadata_columns": ["place"]}
     config = parse_config({"cluster": cluster, "pairwise": BY_PLACE, "identify": {"eps": 0.1, "rule": "semdedup"}})
     rows = [(name, FIVE[place].tolist(), place) for place, name in enumerate("ABCDE")]
-    df = spark.createDataFrame(rows, "id string, embedding array<float>, place int").repartition(3)
+    df = local_rows(spark, rows, "id string, embedding array<float>, place int").repartition(3)
 
     similarities = computed(score_pairs(assign_clusters(df, FIVE[:1], config), config))
 

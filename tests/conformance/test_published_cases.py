@@ -17,6 +17,7 @@ from spark_imgdedup.kernels.ranking import RankKey, rank_order
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.preference import preference, rank_struct, sort_keys
 from tests.arrow import computed
@@ -80,7 +81,7 @@ def stages(_session):
     def similarities(name, pairwise):
         if name not in kept:
             config = settings(pairwise)
-            df = _session.createDataFrame(rows, schema).repartitionByRange(2, "id")
+            df = local_rows(_session, rows, schema).repartitionByRange(2, "id")
             scored = score_pairs(assign_clusters(df, SIX[:1], config), config)
             kept[name] = computed(scored).coalesce(1)
         return kept[name]
@@ -173,7 +174,7 @@ def test_t3_removed_sets_in_the_stages(stages, name):
 
 def test_t4_a_single_row_names_itself_with_a_score_of_zero_and_stays_at_any_eps(spark):
     config = settings({"which_to_keep": "hard"}, metadata=())
-    df = spark.createDataFrame([(7, SIX[0].tolist())], "id bigint, embedding array<double>")
+    df = local_rows(spark, [(7, SIX[0].tolist())], "id bigint, embedding array<double>")
 
     similarities = computed(score_pairs(assign_clusters(df, SIX[1:2], config), config))
 
@@ -187,7 +188,7 @@ def test_t5_three_rows_by_priority_and_score(spark):
     half = 2**-0.5
     rows = [(1, [1.0, 0.0], 3, 0.9), (2, [0.0, 1.0], 1, 0.5), (3, [half, half], 2, 0.7)]
     config = settings(BY_PRIORITY)
-    df = spark.createDataFrame(rows, "id int, embedding array<double>, priority int, custom_score double")
+    df = local_rows(spark, rows, "id int, embedding array<double>, priority int, custom_score double")
 
     found = score_pairs(assign_clusters(df, np.eye(1, 2, dtype=np.float32), config), config).collect()
 
@@ -219,7 +220,7 @@ def test_t6_a_chain_leaves_link_by_link_even_where_no_kept_row_is_within_eps(sta
 def test_t7_a_row_opposite_to_all_before_it_keeps_its_negative_score(spark):
     opposite = np.array([[1, 0], [-1, 0]], np.float32)
     config = settings({"which_to_keep": "easy"}, metadata=())
-    df = spark.createDataFrame([*enumerate(opposite.tolist())], "id bigint, embedding array<double>")
+    df = local_rows(spark, [*enumerate(opposite.tolist())], "id bigint, embedding array<double>")
 
     found = score_pairs(assign_clusters(df, opposite[:1], config), config).collect()
 
@@ -269,7 +270,7 @@ def test_t14_what_cannot_be_ranked_by_is_refused_when_the_settings_are_read(pair
 
 
 def test_t14_a_column_that_the_table_lacks_is_refused_before_any_work_with_those_it_has(spark):
-    df = spark.createDataFrame([], "id bigint, embedding array<double>, priority int")
+    df = local_rows(spark, [], "id bigint, embedding array<double>, priority int")
 
     with pytest.raises(SchemaError, match=r"needs custom_score, but its input has id, embedding, priority"):
         assign_clusters(df, SIX[:1], settings(BY_SCORE))
@@ -279,7 +280,7 @@ def test_rows_that_share_no_cluster_are_preferred_in_the_same_order(spark):
     ids = ["a", "B", "é", "\U0001f600", "e", "f", "g", "h"]
     sizes = [2.0, None, float("nan"), -0.0, 0.0, 2.0, float("inf"), None]
     names = ["x", "x", None, "é", "z", "\U0001f600", None, "x"]
-    df = spark.createDataFrame(list(zip(ids, sizes, names, strict=True)), "image_id string, size double, name string")
+    df = local_rows(spark, list(zip(ids, sizes, names, strict=True)), "image_id string, size double, name string")
 
     for columns, ascending in ((["size", "name"], [True, False]), (["name", "size"], [True, False]), (["size"], False)):
         pairwise = {"which_to_keep": "metadata", "metadata_columns": columns, "ascending": ascending}

@@ -14,6 +14,7 @@ from spark_imgdedup.datasource.options import write_options
 from spark_imgdedup.errors import ConfigError, ShardError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.owning import publishing
+from spark_imgdedup.stages.local_rows import local_rows
 from tests.tars import members_of, webdataset_samples
 
 pytest.importorskip("pyspark.sql.datasource", reason="data sources in Python are new in Spark 4")
@@ -73,7 +74,7 @@ def test_samples_that_were_read_and_written_are_the_same_for_the_webdataset_pack
 
 def test_columns_are_members_and_the_same_rows_give_the_same_bytes(spark, read, tmp_path):
     rows = [("b", bytearray(b"2"), None, "s", None), ("a", bytearray(b"1"), "ein Haus", "s", None)]
-    df = spark.createDataFrame(rows, "key string, jpg binary, txt string, shard string, rejected_because string")
+    df = local_rows(spark, rows, "key string, jpg binary, txt string, shard string, rejected_because string")
     df = df.coalesce(1).sortWithinPartitions("key")
 
     save(df, tmp_path / "1")
@@ -84,7 +85,7 @@ def test_columns_are_members_and_the_same_rows_give_the_same_bytes(spark, read, 
 
 
 def test_append_adds_tars_overwrite_replaces_them_and_no_rows_are_one_empty_tar(spark, read, tmp_path):
-    one = spark.createDataFrame([("a", "1")], "key string, txt string").coalesce(1)
+    one = local_rows(spark, [("a", "1")], "key string, txt string").coalesce(1)
     save(one, tmp_path / "new")
     save(one, tmp_path / "new")
     assert files_below(tmp_path / "new") == ["000000.tar", "000001.tar", publishing.MANIFEST]

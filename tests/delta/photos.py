@@ -5,6 +5,7 @@ from __future__ import annotations
 from deltalake import DeltaTable
 
 from spark_imgdedup.config import parse_config
+from spark_imgdedup.stages.local_rows import local_rows
 from tests.tars import jpeg
 
 SCHEMA = "image_id string, image binary, note string"
@@ -17,7 +18,7 @@ def rows(seeds, first=0):
 
 def add(spark, path, seeds, first=0):
     """Append pictures to the table, which is made if it is not there."""
-    frame = spark.createDataFrame(rows(seeds, first), SCHEMA).coalesce(1)
+    frame = local_rows(spark, rows(seeds, first), SCHEMA).coalesce(1)
     frame.write.format("delta").mode("append").save(str(path))
 
 

@@ -15,6 +15,7 @@ from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.deletion import delete_rows
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.runs.written import trace_input
+from spark_imgdedup.stages.local_rows import local_rows
 from tests.delta.photos import add, config_for, ids, rows, version
 
 # p1 and p4 repeat p0, p5 repeats p2.
@@ -177,8 +178,8 @@ def test_a_row_added_while_the_step_looks_stops_it(spark, photos, tmp_path):
     config = config_for(tmp_path, **DELETE)
     tables, seen = Tables(spark, config), trace_input(config)
     add(spark, photos, [1], first=6)
-    gone = spark.createDataFrame(
-        [("p0", None, "p0", "duplicate")], "image_id string, shard string, key string, reason string"
+    gone = local_rows(
+        spark, [("p0", None, "p0", "duplicate")], "image_id string, shard string, key string, reason string"
     )
 
     with pytest.raises(TableError, match="somebody else changed it between versions 1 and 2"):
@@ -201,7 +202,7 @@ def test_with_deletion_vectors_rows_are_counted_and_not_files(spark, photos, tmp
 
 @pytest.mark.thorough
 def test_a_list_of_numbers_is_deleted_by_the_id_column_that_the_settings_name(spark, tmp_path):
-    frame = spark.createDataFrame([(n, f"clip {n}") for n in (1, 2, 3)], "clip bigint, name string")
+    frame = local_rows(spark, [(n, f"clip {n}") for n in (1, 2, 3)], "clip bigint, name string")
     frame.write.format("delta").save(str(tmp_path / "photos"))
     pq.write_table(pa.table({"id": pa.array(["2", "9", None])}), tmp_path / "list.parquet")
     config = config_for(
@@ -219,7 +220,7 @@ def test_a_list_of_numbers_is_deleted_by_the_id_column_that_the_settings_name(sp
 
 
 def test_an_id_that_two_rows_have_stops_it_before_anything_is_deleted(spark, tmp_path):
-    spark.createDataFrame([("a", 1), ("a", 2), ("b", 3)], "image_id string, n int").write.format("delta").save(
+    local_rows(spark, [("a", 1), ("a", 2), ("b", 3)], "image_id string, n int").write.format("delta").save(
         str(tmp_path / "photos")
     )
     pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "list.parquet")
@@ -243,7 +244,7 @@ def test_a_list_of_which_no_id_is_in_the_table_is_a_mistake(spark, photos, tmp_p
 
 @pytest.mark.thorough
 def test_an_unreadable_image_is_deleted_if_the_settings_say_so(spark, photos, tmp_path):
-    spark.createDataFrame([("torn", b"no image", None)], "image_id string, image binary, note string").write.format(
+    local_rows(spark, [("torn", b"no image", None)], "image_id string, image binary, note string").write.format(
         "delta"
     ).mode("append").save(str(photos))
     config = config_for(tmp_path, **DELETE, remove={"unreadable": "drop"})
@@ -265,7 +266,7 @@ def test_a_table_that_refuses_deletions_is_one_line(spark, photos, tmp_path):
 
 
 def test_a_parquet_table_cannot_be_deleted_from(spark, tmp_path):
-    spark.createDataFrame(rows([1, 1]), "image_id string, image binary, note string").write.parquet(
+    local_rows(spark, rows([1, 1]), "image_id string, image binary, note string").write.parquet(
         str(tmp_path / "photos")
     )
 
@@ -277,8 +278,8 @@ def test_a_parquet_table_cannot_be_deleted_from(spark, tmp_path):
 
 @pytest.mark.thorough
 def test_vectors_of_ones_own_in_the_same_table_are_not_clustered_again(spark, tmp_path, caplog):
-    frame = spark.createDataFrame(
-        [(n, [float(n % 3), 1.0, float(n % 2)]) for n in range(9)], "id bigint, embedding array<float>"
+    frame = local_rows(
+        spark, [(n, [float(n % 3), 1.0, float(n % 2)]) for n in range(9)], "id bigint, embedding array<float>"
     )
     frame.write.format("delta").save(str(tmp_path / "photos"))
     path = str(tmp_path / "photos")

@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from spark_imgdedup.errors import ConfigError, SchemaError, TableError
 from spark_imgdedup.files.owning.publishing import MANIFEST
 from spark_imgdedup.pipeline import run
+from spark_imgdedup.stages.local_rows import local_rows
 from tests.delta.photos import config_for, ids, version
 from tests.tars import jpeg, make_tar
 
@@ -17,7 +18,7 @@ from tests.tars import jpeg, make_tar
 def day(spark, folder, date, seeds, more="", **columns):
     """A Parquet table of one day's pictures."""
     rows = [(f"{date}/{n}", jpeg(seed), date, *columns.values()) for n, seed in enumerate(seeds)]
-    frame = spark.createDataFrame(rows, f"image_id string, image binary, date string{more}").coalesce(1)
+    frame = local_rows(spark, rows, f"image_id string, image binary, date string{more}").coalesce(1)
     frame.write.mode("overwrite").parquet(str(folder / date))
 
 

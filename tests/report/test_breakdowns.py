@@ -15,6 +15,7 @@ from spark_imgdedup.report.sizes import break_down_sizes
 from spark_imgdedup.report.spread import break_down_similarity, spread
 from spark_imgdedup.report.summarize import write_report
 from spark_imgdedup.runs.tables import StepRecord, Tables
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.thresholds import BIN_EDGES
 
 N_ROWS, N_LANGUAGES, N_URLS = 400, 4, 150
@@ -266,7 +267,7 @@ def test_without_computing_only_what_still_holds_is_reported(finished, spark):
 def test_a_resolution_is_the_bucket_of_the_shorter_side(spark):
     sides = [(255, 9000), (9000, 256), (511, 512), (512, 512), (1023, 1024), (2047, 2048), (2048, 2048), (None, None)]
     rows = [("s", None, width, height, 1) for width, height in sides]
-    samples = spark.createDataFrame(rows, "shard string, _reason string, width int, height int, image_bytes bigint")
+    samples = local_rows(spark, rows, "shard string, _reason string, width int, height int, image_bytes bigint")
 
     table = break_down_sizes(samples, (), None)["by_resolution"]
 
@@ -283,7 +284,7 @@ def test_a_resolution_is_the_bucket_of_the_shorter_side(spark):
 def test_a_score_lies_in_the_bin_that_it_starts(spark):
     scores = [-0.2, 0.0, 0.099999, 0.1, 0.899999, 0.9, 0.919999, 0.92, 0.994999, 0.995, 1.0]
     rows = [(f"r{number}", "x", score) for number, score in enumerate(scores)] + [("x", "x", 0.0)]
-    similarities = spark.createDataFrame(rows, "image_id string, max_id string, cosine_sim_score double")
+    similarities = local_rows(spark, rows, "image_id string, max_id string, cosine_sim_score double")
 
     found = break_down_similarity(similarities, Config())
 

@@ -13,20 +13,6 @@ from tests.runs.test_session import run_python
 CODEGEN = "spark.sql.codegen.wholeStage"
 
 
-@pytest.fixture
-def ours(spark):
-    """The session, with the settings of a new one that we start."""
-    before = {key: spark.conf.get(key, None) for key in interpreted({})}
-    for key, value in interpreted({}).items():
-        spark.conf.set(key, value)
-    yield spark
-    for key, value in before.items():
-        if value is None:
-            spark.conf.unset(key)
-        else:
-            spark.conf.set(key, value)
-
-
 def record(rows):
     return StepRecord("cluster", "f00d", 1.0, ClusterCounts(rows, 1, rows))
 
@@ -76,7 +62,7 @@ def test_who_chooses_codegen_is_not_overruled():
 def test_a_new_session_of_ours_interprets_until_there_is_much():
     code = """
 from spark_imgdedup.config import parse_config
-from spark_imgdedup.runs.codegen import MANY_ROWS, compile_for
+from spark_imgdedup.runs.codegen import MANY_ROWS, compile_for, interpreted
 from spark_imgdedup.runs.session import get_session
 spark = get_session(parse_config({"spark": {"spark.master": "local[1]"}}))
 for n_rows in (MANY_ROWS - 1, MANY_ROWS):

@@ -22,6 +22,7 @@ from spark_imgdedup.runs.classic import is_classic, job_group, task_progress
 from spark_imgdedup.runs.codegen import MANY_ROWS, compile_for
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.cluster import MAX_CLOSURE_BYTES, assign_clusters
+from spark_imgdedup.stages.local_rows import local_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +80,7 @@ def test_centroids_over_the_limit_of_a_closure_reach_the_workers_as_a_file(spark
     centroids[:, 0] = 1
     centroids[12_345, :2] = 0, 1
     rows = [("a", np.eye(dim)[1].tolist())]
-    vectors = spark.createDataFrame(rows, "image_id string, embedding array<float>")
+    vectors = local_rows(spark, rows, "image_id string, embedding array<float>")
     config = parse_config({})
     assert centroids.nbytes > MAX_CLOSURE_BYTES
 

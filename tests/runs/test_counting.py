@@ -13,6 +13,7 @@ from spark_imgdedup.counts import ClusterCounts, ImageCounts, PairwiseCounts, Sa
 from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.runs import counting
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.searching.blocks import Sample, Written
 from spark_imgdedup.stages.searching.probes import Plan
 from spark_imgdedup.stages.searching.search import Search
@@ -39,7 +40,7 @@ def test_images_are_counted_by_what_became_of_them(spark):
         embedding_row("b", None, schemas.DAMAGED_SHARD, "b.tar: cut", n_bytes=None),
     ]
 
-    found = counting.count_images(spark.createDataFrame(rows, EMBEDDINGS), NO_HASHES)
+    found = counting.count_images(local_rows(spark, rows, EMBEDDINGS), NO_HASHES)
 
     assert found == ImageCounts(
         samples=5,
@@ -53,7 +54,7 @@ def test_images_are_counted_by_what_became_of_them(spark):
 
 
 def test_no_images_are_counted_as_none(spark):
-    found = counting.count_images(spark.createDataFrame([], EMBEDDINGS), NO_HASHES)
+    found = counting.count_images(local_rows(spark, [], EMBEDDINGS), NO_HASHES)
 
     assert found == ImageCounts(samples=0)
 
@@ -63,7 +64,7 @@ def test_an_id_field_that_no_sample_has_is_refused(spark):
     rows = [embedding_row("s/1", "1", "no_id"), embedding_row("s/2", "2", "no_id")]
 
     with pytest.raises(SchemaError, match=r"input\.id_field: no sample has a json with a field 'uidd'"):
-        counting.count_images(spark.createDataFrame(rows, EMBEDDINGS), config)
+        counting.count_images(local_rows(spark, rows, EMBEDDINGS), config)
 
 
 def blocks_of(counts, **rejected):
@@ -99,11 +100,11 @@ def test_rows_that_a_search_has_lost_stop_the_run():
 
 def index(spark, *ids, damaged=()):
     rows = [(image_id, image_id) for image_id in ids] + [(shard, None) for shard in damaged]
-    return spark.createDataFrame(rows, "image_id string, key string")
+    return local_rows(spark, rows, "image_id string, key string")
 
 
 def ids(spark, *values):
-    return spark.createDataFrame([(value,) for value in values], "image_id string")
+    return local_rows(spark, [(value,) for value in values], "image_id string")
 
 
 def test_samples_and_ids_are_counted_and_a_damaged_shard_matches_nothing(spark):
@@ -147,7 +148,7 @@ def test_samples_are_counted_by_the_field_that_ids_are_values_of(spark):
         ("t", None, None),
     ]
 
-    found = counting.count_samples(spark.createDataFrame(rows, MATCHED), ids(spark, "u", "w", "s/3"), "uid")
+    found = counting.count_samples(local_rows(spark, rows, MATCHED), ids(spark, "u", "w", "s/3"), "uid")
 
     assert found == SampleCounts(
         **{"read": 5, "n_damaged_shards": 1, "ids_given": 3, "ids_matched": 1, "ids_unmatched": 2},
@@ -167,7 +168,7 @@ def test_samples_are_counted_by_the_field_that_ids_are_values_of(spark):
 )
 def test_ids_that_match_no_field_are_refused(spark, value, said):
     with pytest.raises(SchemaError, match=said):
-        counting.count_samples(spark.createDataFrame([("s/0", "0", value)], MATCHED), ids(spark, "x"), "uid")
+        counting.count_samples(local_rows(spark, [("s/0", "0", value)], MATCHED), ids(spark, "x"), "uid")
 
 
 def test_a_dataset_without_images_is_not_left_out_as_unreadable():
@@ -181,7 +182,7 @@ def test_a_dataset_without_images_is_not_left_out_as_unreadable():
 
 
 def test_removed_samples_are_counted_by_reason(spark):
-    removed = spark.createDataFrame([("unreadable",), ("duplicate",), ("duplicate",)], "reason string")
+    removed = local_rows(spark, [("unreadable",), ("duplicate",), ("duplicate",)], "reason string")
 
     assert list(counting.count_removed(removed).items()) == [("duplicate", 2), ("unreadable", 1)]
 

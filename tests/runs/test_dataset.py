@@ -15,6 +15,7 @@ from spark_imgdedup.runs.dataset import require_sums, write_dataset
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.schemas import IS_SAMPLE
 from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from tests.tars import jpeg, make_tar, members_of, png, tar_bytes, webdataset_samples
 
@@ -34,7 +35,7 @@ def write(spark, config, *ids, n_more=0):
     """What the step `remove` does with these ids; `n_more` samples are said to have been read than there are."""
     index = index_images(spark, config)
     samples = index.where(IS_SAMPLE)
-    unwanted = select_ids(spark.createDataFrame([(each,) for each in ids], "image_id string"), "image_id")
+    unwanted = select_ids(local_rows(spark, [(each,) for each in ids], "image_id string"), "image_id")
     removed = mark_removals(samples, unwanted, config).localCheckpoint()
     n_damaged = index.where(f"not {IS_SAMPLE}").count()
     read = SampleCounts(read=samples.count() + n_more, n_damaged_shards=n_damaged)
@@ -164,7 +165,8 @@ def test_parquet_has_a_row_a_sample_with_its_members_and_takes_only_our_files_aw
 
 
 def test_a_table_keeps_its_own_columns_and_types(spark, folder):
-    table = spark.createDataFrame(
+    table = local_rows(
+        spark,
         [(1, b"x", "cat", [1.5]), (2, b"y", "dog", None), (3, None, "owl", [])],
         "uid bigint, image binary, label string, boxes array<double>",
     )
@@ -222,7 +224,7 @@ def test_loose_images_that_are_copied_when_a_run_dies_are_not_copied_again(spark
         raise KeyboardInterrupt
 
     samples = index_images(spark, config).where(IS_SAMPLE)
-    removed = mark_removals(samples, spark.createDataFrame([("1.jpg",)], "image_id string"), config)
+    removed = mark_removals(samples, local_rows(spark, [("1.jpg",)], "image_id string"), config)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(Tables(spark, config), samples, removed, config, die)
     n_pieces = 1 if output_format == "images" else 2
@@ -252,7 +254,7 @@ def as_files(spark, folder, first):
 
 
 def as_table(spark, folder, first):
-    rows_ = spark.createDataFrame([("0", first), ("1", jpeg(1))], "image_id string, image binary")
+    rows_ = local_rows(spark, [("0", first), ("1", jpeg(1))], "image_id string, image binary")
     rows_.coalesce(1).write.mode("overwrite").parquet(str(folder / "in"))
     return "0", {"format": "table"}
 
@@ -288,7 +290,7 @@ def test_an_input_that_changes_while_it_is_copied_is_not_published_and_only_what
         os.utime(folder / "in/a/000.tar", (1, 1))
 
     samples = index_images(spark, config).where(IS_SAMPLE)
-    nothing = mark_removals(samples, spark.createDataFrame([], "image_id string"), config)
+    nothing = mark_removals(samples, local_rows(spark, [], "image_id string"), config)
 
     with pytest.raises(ShardError, match=r"has changed while it was copied\. Nothing was published; run again"):
         write_dataset(Tables(spark, config), samples, nothing, config, change_and_pass)

@@ -14,6 +14,7 @@ from spark_imgdedup.counts import ClusterCounts, IdentifyCounts
 from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts
 from spark_imgdedup.runs.tables import WRITTEN_BY, StepRecord, Tables, require_unique_ids
+from spark_imgdedup.stages.local_rows import local_rows
 
 RECORD = StepRecord("identify", "f00d", 1.5, IdentifyCounts(0.1, 2), {"pairwise": "beef"}, "0.1.0")
 
@@ -28,7 +29,7 @@ def rows(df):
 
 
 def test_a_table_is_there_once_its_step_is_finished(spark, tables):
-    written = tables.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+    written = tables.write("duplicates", local_rows(spark, [("a", "b")], "image_id string, max_id string"))
 
     assert rows(written) == [("a", "b")]
     assert not tables.has("duplicates")
@@ -40,7 +41,7 @@ def test_a_table_is_there_once_its_step_is_finished(spark, tables):
 
 
 def test_no_process_needs_a_job_to_find_the_columns_of_a_finished_table(spark, tables):
-    tables.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+    tables.write("duplicates", local_rows(spark, [("a", "b")], "image_id string, max_id string"))
     tables.finish(RECORD)
     context, other = spark.sparkContext, Tables(spark, tables.config)
     folder = tables.path("duplicates")
@@ -67,7 +68,7 @@ def test_a_table_that_another_has_written_anew_is_read_as_it_is_now(spark, table
     assert tables.read("duplicates").columns == ["id"]
 
     other = Tables(spark, tables.config)
-    other.write("duplicates", spark.createDataFrame([("a", "b")], "image_id string, max_id string"))
+    other.write("duplicates", local_rows(spark, [("a", "b")], "image_id string, max_id string"))
     other.finish(replace(RECORD, seconds=2.5))
 
     assert rows(tables.read("duplicates")) == [("a", "b")]
@@ -135,7 +136,7 @@ def test_a_record_of_another_version_counts_as_none(tables, tmp_path, text):
 def test_a_table_is_written_over_with_other_columns(spark, tables):
     tables.write("removed", spark.range(3))
 
-    assert rows(tables.write("removed", spark.createDataFrame([("x",)], "reason string"))) == [("x",)]
+    assert rows(tables.write("removed", local_rows(spark, [("x",)], "reason string"))) == [("x",)]
 
 
 def test_an_array_is_stored_for_the_workers(tables):
@@ -166,13 +167,13 @@ def test_tables_without_a_session_take_the_active_one_when_they_are_touched(spar
 
 
 def test_unique_ids_pass(spark):
-    require_unique_ids(spark.createDataFrame([("a",), ("b",)], "image_id string"), "image_id")
-    require_unique_ids(spark.createDataFrame([], "image_id string"), "image_id")
+    require_unique_ids(local_rows(spark, [("a",), ("b",)], "image_id string"), "image_id")
+    require_unique_ids(local_rows(spark, [], "image_id string"), "image_id")
 
 
 def test_an_id_that_occurs_twice_stops_the_run_with_both_places(spark):
     samples = [("x/1", "x", "1"), ("x/1", "y", "7"), ("x/2", "x", "2"), ("z", "p", "q"), ("z", "p", "r")]
-    df = spark.createDataFrame(samples, "image_id string, shard string, key string")
+    df = local_rows(spark, samples, "image_id string, shard string, key string")
 
     with pytest.raises(ShardError, match=r"at least 2 .*'x/1' from x : 1, y : 7; 'z' from p : q, p : r\."):
         require_unique_ids(df, "image_id")
@@ -187,9 +188,9 @@ def test_of_an_id_that_a_wrong_column_repeats_the_first_four_places_are_named(sp
 
 def test_own_ids_that_occur_twice_are_named_too(spark):
     with pytest.raises(ShardError, match=r"'5' from 5, 5\."):
-        require_unique_ids(spark.createDataFrame([(5,), (5,), (6,)], "vid long"), "vid")
+        require_unique_ids(local_rows(spark, [(5,), (5,), (6,)], "vid long"), "vid")
 
 
 def test_a_row_without_an_id_stops_the_run(spark):
     with pytest.raises(ShardError, match="but 1 rows have none in column 'vid'"):
-        require_unique_ids(spark.createDataFrame([(5,), (None,)], "vid long"), "vid")
+        require_unique_ids(local_rows(spark, [(5,), (None,)], "vid long"), "vid")

@@ -18,6 +18,7 @@ from spark_imgdedup.stages import centroids as training
 from spark_imgdedup.stages import cluster as stage
 from spark_imgdedup.stages.centroids import fit_centroids, unit_sample
 from spark_imgdedup.stages.cluster import assign_clusters
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.user_input.user_tables import open_table
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
 from spark_imgdedup.stages.vectors.vector_source import vector_source
@@ -46,7 +47,7 @@ def table(spark, vectors, ids=None, kind="float32", columns=("image_id", "embedd
     ]
     ids = [f"id-{n:04}" for n in range(len(stored))] if ids is None else ids
     schema = f"{columns[0]} {id_type}, {columns[1]} {column.spark_type}"
-    return mark_vectors(spark.createDataFrame(list(zip(ids, stored, strict=True)), schema), columns[1], column)
+    return mark_vectors(local_rows(spark, list(zip(ids, stored, strict=True)), schema), columns[1], column)
 
 
 def rows_by_id(df, id_column="image_id"):
@@ -204,7 +205,7 @@ def test_rows_that_were_rejected_before_are_left_out(spark, centroids):
 )
 def test_columns_of_ones_own_keep_their_name_and_type(spark, centroids, id_type, ids, vector_type):
     rows = [(ids[0], [0.0, 3.0, 0.0, 0.0, 0.0, 4.0]), (ids[1], [0.0, 0.0, 9.0, 0.0, 0.0, 0.0])]
-    df = spark.createDataFrame(rows, f"`clip id` {id_type}, vec {vector_type}")
+    df = local_rows(spark, rows, f"`clip id` {id_type}, vec {vector_type}")
 
     clusters = assign_clusters(df, centroids, settings(own=("clip id", "vec")))
 
@@ -292,7 +293,7 @@ def test_centroids_too_large_for_a_closure_are_refused(spark):
 )
 def test_a_table_without_ids_or_vectors_is_refused_before_any_work(spark, schema, message):
     with pytest.raises(SchemaError, match=message):
-        vector_source(spark.createDataFrame([], schema), settings())
+        vector_source(local_rows(spark, [], schema), settings())
 
 
 # Numbers that float16 holds exactly, so that every form below holds the same vectors.
@@ -369,7 +370,7 @@ def test_metadata_stays_with_every_row_and_other_columns_do_not(spark, centroids
 
 
 def test_metadata_that_the_table_lacks_or_that_has_no_order_is_refused_before_any_work(spark):
-    df = spark.createDataFrame([], "image_id string, embedding array<float>, sizes array<int>")
+    df = local_rows(spark, [], "image_id string, embedding array<float>, sizes array<int>")
     ranked = {"which_to_keep": "metadata", "metadata_columns": ["sizes"]}
 
     with pytest.raises(

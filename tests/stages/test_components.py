@@ -8,6 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from spark_imgdedup.stages.grouping.components import label_by_stars, label_in_one_task
+from spark_imgdedup.stages.local_rows import local_rows
 
 
 def graphs():
@@ -36,7 +37,7 @@ GRAPHS = graphs()
 def test_each_node_gets_the_lowest_of_its_component_and_its_size(spark, tmp_path, way, name):
     pairs = GRAPHS[name]
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    edges = spark.createDataFrame(pairs.tolist(), "one bigint, other bigint").repartition(3)
+    edges = local_rows(spark, pairs.tolist(), "one bigint, other bigint").repartition(3)
     rounds = iter(range(100))
 
     def store(df):

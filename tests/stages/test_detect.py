@@ -10,6 +10,7 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances
 from spark_imgdedup.stages import detect
 from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes, near_hashes
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.preference import preference
 from tests.stages.hash_cost import phash_cost
 
@@ -39,7 +40,7 @@ def bits(*places, n_bits=64):
 
 
 def hashed(spark, rows):
-    return spark.createDataFrame([(image_id, bytearray(phash) if phash else None) for image_id, phash in rows], HASHES)
+    return local_rows(spark, [(image_id, bytearray(phash) if phash else None) for image_id, phash in rows], HASHES)
 
 
 def hashed_rows(spark, hashes):
@@ -110,14 +111,14 @@ def test_ids_break_the_ties_of_metadata_unless_they_are_part_of_it():
     ids=["easy", "hard"],
 )
 def test_copies_of_bytes_or_of_pixels_name_the_preferred_one(spark, order, expected):
-    copies = group_exact(spark.createDataFrame(COPIES, DIGESTS).repartition(3), order=order)
+    copies = group_exact(local_rows(spark, COPIES, DIGESTS).repartition(3), order=order)
 
     assert columns(copies) == [("image_id", "string"), ("max_id", "string"), ("group_size", "bigint")]
     assert collected(copies) == expected
 
 
 def test_the_kept_row_says_how_many_copies_it_stands_for(spark):
-    images = spark.createDataFrame(COPIES, DIGESTS)
+    images = local_rows(spark, COPIES, DIGESTS)
 
     kept = collapse_copies(images, group_exact(images, order=EASY))
 
@@ -128,20 +129,20 @@ def test_the_kept_row_says_how_many_copies_it_stands_for(spark):
 def test_one_file_that_two_decoders_read_differently_is_one_group(spark):
     rows = [("a", "s", "p1"), ("b", "s", "p2"), ("c", "t", "p1")]
 
-    copies = group_exact(spark.createDataFrame(rows, DIGESTS), order=EASY)
+    copies = group_exact(local_rows(spark, rows, DIGESTS), order=EASY)
 
     assert [(row.image_id, row.max_id) for row in copies.collect()] == [("b", "a"), ("c", "a")]
 
 
 def test_without_digests_of_pixels_the_bytes_decide(spark):
-    images = spark.createDataFrame([("a", "s"), ("b", "s"), ("c", None), ("d", None)], "image_id string, sha256 string")
+    images = local_rows(spark, [("a", "s"), ("b", "s"), ("c", None), ("d", None)], "image_id string, sha256 string")
 
     assert [tuple(row)[:2] for row in group_exact(images, order=HARD).collect()] == [("a", "b")]
 
 
 def test_metadata_chooses_the_copy_that_is_kept_and_nulls_come_last(spark):
     rows = [("a", "s", None, 9), ("b", "s", 100, 2), ("c", "s", 100, 1), ("d", "s", 50, 0)]
-    images = spark.createDataFrame(rows, "image_id string, sha256 string, `w.px` int, crop int")
+    images = local_rows(spark, rows, "image_id string, sha256 string, `w.px` int, crop int")
 
     kept = {
         name: {row.max_id for row in group_exact(images, order=[*zip(*by, strict=True), *EASY]).collect()}
@@ -156,7 +157,7 @@ def test_metadata_chooses_the_copy_that_is_kept_and_nulls_come_last(spark):
 
 
 def test_images_without_a_needed_column_are_refused(spark):
-    images = spark.createDataFrame([("a", "s")], "image_id string, sha256 string")
+    images = local_rows(spark, [("a", "s")], "image_id string, sha256 string")
 
     with pytest.raises(SchemaError, match="Stage 'detect' needs width"):
         group_exact(images, order=[("width", True), *EASY])
@@ -208,7 +209,7 @@ def test_an_image_is_matched_with_the_nearest_preferred_one(spark, order, expect
 def test_metadata_decides_which_of_two_near_hashes_stays_and_nan_comes_last(spark):
     nan = float("nan")
     rows = [("a", bits(1), 1.0), ("b", bits(2), None), ("c", bits(3), 3.0), ("d", bits(1), 2.0), ("e", bits(4), nan)]
-    images = spark.createDataFrame([(i, bytearray(h), w) for i, h, w in rows], HASHES + ", width double")
+    images = local_rows(spark, [(i, bytearray(h), w) for i, h, w in rows], HASHES + ", width double")
 
     found = matches(images, [("width", False), *EASY])
 
@@ -225,7 +226,7 @@ def test_matches_are_those_of_brute_force_for_any_order(spark):
         (f"i{n:02d}", bytearray(row.tobytes()), weight)
         for n, (row, weight) in enumerate(zip(hashes, weights, strict=True))
     ]
-    images = spark.createDataFrame(rows, HASHES + ", weight int").repartition(3)
+    images = local_rows(spark, rows, HASHES + ", weight int").repartition(3)
     distances = hamming_distances(hashes, hashes)
     ranked = sorted(range(len(rows)), key=lambda n: (-weights[n], n))
     expected = []
@@ -241,7 +242,8 @@ def test_matches_are_those_of_brute_force_for_any_order(spark):
 
 def with_views(spark, rows):
     """(image_id, own hash, hashes of other orientations)."""
-    return spark.createDataFrame(
+    return local_rows(
+        spark,
         [(i, bytearray(own), bytearray(b"".join(views)) if views is not None else None) for i, own, views in rows],
         HASHES + ", phash_views binary",
     )

@@ -14,6 +14,7 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.vectors import l2_normalize
 from spark_imgdedup.models import EncoderSettings, load_encoder
 from spark_imgdedup.stages.embed import embed_images, embed_shards, export_embeddings
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.read import read_images
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, vector_column
 from tests.arrow import to_arrow
@@ -68,7 +69,7 @@ def pictures():
 
 def test_each_row_gets_the_vector_of_its_image_across_arrow_batches(three_rows_a_batch, pictures):
     rows = [(number, f"label {number}", bytearray(png(image))) for number, image in enumerate(pictures)]
-    df = three_rows_a_batch.createDataFrame(rows, "n int, label string, image binary").repartition(2)
+    df = local_rows(three_rows_a_batch, rows, "n int, label string, image binary").repartition(2)
 
     embedded = embed_images(df, settings()).cache()
 
@@ -80,7 +81,7 @@ def test_each_row_gets_the_vector_of_its_image_across_arrow_batches(three_rows_a
 
 def test_the_columns_are_those_given_and_those_of_the_schema(spark):
     data = png(noise(1, (8, 3)))
-    df = spark.createDataFrame([(1, bytearray(data), "kept")], "n int, image binary, caption string")
+    df = local_rows(spark, [(1, bytearray(data), "kept")], "n int, image binary, caption string")
 
     embedded = embed_images(df, settings())
     (row,) = embedded.collect()
@@ -101,7 +102,7 @@ def test_a_row_without_a_usable_image_keeps_its_place_and_a_reason(spark):
         (3, good, "no_id", "no field uid"),
         (4, None, "several_images", "members: jpg, png"),
     ]
-    df = spark.createDataFrame(rows, "n int, image binary, rejected_because string, error string")
+    df = local_rows(spark, rows, "n int, image binary, rejected_because string, error string")
 
     found = sorted(embed_images(df, settings()).collect())
 
@@ -115,7 +116,7 @@ def test_a_row_without_a_usable_image_keeps_its_place_and_a_reason(spark):
 def test_a_vector_without_a_direction_becomes_a_rejected_row(spark):
     colours = ["blue", "red", "black", "green"]
     rows = [(colour, bytearray(png(Image.new("RGB", (4, 4), colour)))) for colour in colours]
-    df = spark.createDataFrame(rows, "colour string, image binary").coalesce(1)
+    df = local_rows(spark, rows, "colour string, image binary").coalesce(1)
 
     embedded = embed_images(df, settings("tests.encoders:BrokenEncoder")).collect()
 
@@ -133,7 +134,7 @@ def test_a_vector_without_a_direction_becomes_a_rejected_row(spark):
     [("float16", "binary", 1e-3), ("float32", "binary", 1e-6), ("array", "array<float>", 1e-6)],
 )
 def test_unit_vectors_are_stored_as_asked_and_parquet_remembers_how(spark, tmp_path, kind, spark_type, tolerance):
-    df = spark.createDataFrame([(n, bytearray(png(noise(n)))) for n in range(5)], "n int, image binary")
+    df = local_rows(spark, [(n, bytearray(png(noise(n)))) for n in range(5)], "n int, image binary")
 
     embed_images(df, settings(embedding_type=kind)).write.parquet(str(tmp_path / "embeddings"))
     stored = spark.read.parquet(str(tmp_path / "embeddings"))
@@ -148,7 +149,7 @@ def test_unit_vectors_are_stored_as_asked_and_parquet_remembers_how(spark, tmp_p
 
 
 def test_another_image_column_is_named_in_the_settings(spark):
-    df = spark.createDataFrame([(1, bytearray(png(noise(1))))], "n int, photo binary")
+    df = local_rows(spark, [(1, bytearray(png(noise(1))))], "n int, photo binary")
 
     embedded = embed_images(df, settings(input={"image_column": "photo"}))
 
@@ -158,21 +159,21 @@ def test_another_image_column_is_named_in_the_settings(spark):
 
 @pytest.mark.parametrize("columns", ["n int, picture binary", "n int, image string"])
 def test_a_table_without_a_binary_image_column_is_refused_before_any_work(spark, columns):
-    df = spark.createDataFrame([], columns)
+    df = local_rows(spark, [], columns)
 
     with pytest.raises(SchemaError, match=r"^input.image_column: (the table has no column 'image'|found image string)"):
         embed_images(df, settings())
 
 
 def test_a_table_without_rows_gives_no_rows(spark):
-    df = spark.createDataFrame([], "n int, image binary")
+    df = local_rows(spark, [], "n int, image binary")
 
     assert embed_images(df, settings()).collect() == []
 
 
 def test_the_embedded_model_gives_the_same_bits_on_any_partitioning(spark):
     rows = [(n, bytearray(png(noise(n, (40, 30))))) for n in range(17)]
-    df = spark.createDataFrame(rows, "n int, image binary")
+    df = local_rows(spark, rows, "n int, image binary")
     config = settings("efficientnet-lite0", "float32")
 
     on_one, on_three = (vectors_by(embed_images(df.repartition(n), config), "n") for n in (1, 3))
@@ -182,7 +183,7 @@ def test_the_embedded_model_gives_the_same_bits_on_any_partitioning(spark):
 
 def test_the_batch_size_does_not_show_in_what_the_embedded_model_stores(spark):
     rows = [(n, bytearray(png(noise(n, (40, 30))))) for n in range(11)]
-    df = spark.createDataFrame(rows, "n int, image binary").coalesce(1)
+    df = local_rows(spark, rows, "n int, image binary").coalesce(1)
 
     by_one, by_eight = (
         vectors_by(embed_images(df, settings("efficientnet-lite0", embed={"batch_size": size})), "n") for size in (1, 8)
@@ -192,7 +193,7 @@ def test_the_batch_size_does_not_show_in_what_the_embedded_model_stores(spark):
 
 
 def test_a_worker_loads_the_model_once_for_all_its_tasks(spark, tmp_path):
-    df = spark.createDataFrame([(n, bytearray(png(noise(n)))) for n in range(24)], "n int, image binary")
+    df = local_rows(spark, [(n, bytearray(png(noise(n)))) for n in range(24)], "n int, image binary")
 
     embed_images(df.repartition(24), settings(embed={"model_dir": str(tmp_path)})).collect()
 
@@ -223,7 +224,7 @@ def test_shards_read_and_embedded_in_one_pass_give_the_same_rows_as_in_two(spark
 @pytest.mark.parametrize("kind", ["float16", "float32", "array"])
 def test_exported_embeddings_are_lists_of_unit_length(spark, kind):
     rows = [(f"id-{n}", bytearray(png(noise(n))) if n else None) for n in range(4)]
-    df = spark.createDataFrame(rows, "image_id string, image binary")
+    df = local_rows(spark, rows, "image_id string, image binary")
 
     exported = export_embeddings(embed_images(df, settings(embedding_type=kind)))
 

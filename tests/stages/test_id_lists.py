@@ -7,6 +7,7 @@ import gzip
 import pytest
 
 from spark_imgdedup.errors import ConfigError, SchemaError
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.remove import select_ids
 from spark_imgdedup.stages.user_input.id_lists import read_ids
 
@@ -17,7 +18,7 @@ def rows(df):
 
 def test_lists_of_ids_are_read_from_nested_folders_one_of_numbers_and_one_of_text(spark, tmp_path):
     for name, ids in {"a": ["1", "x/2"], "b/c": ["x/2", None]}.items():
-        spark.createDataFrame([(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "text" / name))
+        local_rows(spark, [(each,) for each in ids], "uid string").write.parquet(str(tmp_path / "text" / name))
     spark.range(1, 3).selectExpr("cast(id as int) as uid", "0.5 as score").write.parquet(str(tmp_path / "numbers"))
 
     ids = read_ids(spark, (str(tmp_path / "numbers"), str(tmp_path / "text")), "uid")
@@ -48,11 +49,11 @@ def test_tables_and_lists_of_every_kind_are_one_list(spark, tmp_path):
     ],
 )
 def test_one_bad_list_among_several_is_refused(spark, tmp_path, content, error, said):
-    spark.createDataFrame([("a",)], "uid string").write.parquet(str(tmp_path / "good"))
+    local_rows(spark, [("a",)], "uid string").write.parquet(str(tmp_path / "good"))
     if content is not None:
         (tmp_path / "bad").mkdir()
     if content:
-        spark.createDataFrame([("a",)], "name string").write.parquet(str(tmp_path / "bad" / "b"))
+        local_rows(spark, [("a",)], "name string").write.parquet(str(tmp_path / "bad" / "b"))
 
     with pytest.raises(error, match=said):
         read_ids(spark, (str(tmp_path / "good"), str(tmp_path / "bad")), "uid")

@@ -6,6 +6,7 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.stages.identify import identify_duplicates, similarity_threshold
+from spark_imgdedup.stages.local_rows import local_rows
 
 # (id, max_id, score) of the hand-made cluster of tests/stages/test_pairwise.py.
 HARD = [(0, 5, 1.0), (1, 2, 0.998191), (2, 3, 0.999619), (3, 3, 0.0), (4, 5, 1.0), (5, 1, 0.974632)]
@@ -19,7 +20,7 @@ def settings(eps, own_ids=None):
 
 def similarities(spark, rows, id_column="image_id", id_type="bigint"):
     schema = schemas.SIMILARITIES.format(id=f"`{id_column}` {id_type}", id_type=id_type)
-    return spark.createDataFrame([(id_, 0, max_id, score, 0.0) for id_, max_id, score in rows], schema)
+    return local_rows(spark, [(id_, 0, max_id, score, 0.0) for id_, max_id, score in rows], schema)
 
 
 def removed(spark, rows, eps):
@@ -89,7 +90,7 @@ def test_an_eps_that_is_no_number_is_refused(spark, eps):
 
 
 def test_a_table_without_scores_is_refused(spark):
-    df = spark.createDataFrame([], "image_id string, cluster_id int, max_id string")
+    df = local_rows(spark, [], "image_id string, cluster_id int, max_id string")
 
     with pytest.raises(SchemaError, match=r"Stage 'identify' needs cosine_sim_score double"):
         identify_duplicates(df, settings(0.1))

@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.stages.columns import column_path, free_name, nearest_column
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.user_input.image_column import find_image_column
 
 # Spark reads types in words by its JVM.
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 def schema(ddl):
-    return SparkSession.active().createDataFrame([], ddl).schema  # Spark 3.5 has no StructType.fromDDL
+    return local_rows(SparkSession.active(), [], ddl).schema  # Spark 3.5 has no StructType.fromDDL
 
 
 IMAGE = "struct<bytes: binary, path: string>"

@@ -12,6 +12,7 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.ranking import rank_order
 from spark_imgdedup.stages.grouping.groups import map_groups, map_sorted_groups
 from spark_imgdedup.stages.kept_columns import rank_keys
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors
 
@@ -35,7 +36,7 @@ def clusters(spark, rows, id_schema="image_id string", kind="float32"):
         for id_, cluster, distance, vector in rows
     ]
     schema = f"{id_schema}, cluster_id int, embedding {column.spark_type}, cosine_dist_to_cent double"
-    return mark_vectors(spark.createDataFrame(stored, schema), "embedding", column)
+    return mark_vectors(local_rows(spark, stored, schema), "embedding", column)
 
 
 def six(spark, **kwargs):
@@ -135,7 +136,7 @@ def test_partitions_and_batches_do_not_show_in_the_result(spark):
 
 
 def test_a_table_without_clusters_is_refused_before_any_work(spark):
-    df = spark.createDataFrame([], "image_id string, embedding array<float>")
+    df = local_rows(spark, [], "image_id string, embedding array<float>")
 
     with pytest.raises(SchemaError, match=r"Stage 'pairwise' needs cluster_id int, cosine_dist_to_cent double"):
         score_pairs(df, settings())
@@ -231,8 +232,8 @@ def test_a_column_that_the_table_lacks_is_refused_before_any_work(spark):
 def test_groups_cut_from_sorted_partitions_are_those_of_spark(spark, max_rows):
     """The way of Spark 3.5, which has no applyInArrow; a group may go over the batches that Spark makes."""
     rows = [(f"{key}/{n}", key) for key, size in enumerate((1, 5, 2, 0, 4, 1)) for n in range(size)]
-    df = spark.createDataFrame(rows, "image_id string, cluster_id int").repartition(2, "cluster_id")
-    schema = spark.createDataFrame([], "cluster_id int, ids array<string>").schema
+    df = local_rows(spark, rows, "image_id string, cluster_id int").repartition(2, "cluster_id")
+    schema = local_rows(spark, [], "cluster_id int, ids array<string>").schema
 
     def work(group):
         ids = pa.array([sorted(group["image_id"].to_pylist())])

@@ -14,6 +14,7 @@ from spark_imgdedup.runs.tables import require_unique_ids
 from spark_imgdedup.stages import read
 from spark_imgdedup.stages.embed import embed_images, embed_shards
 from spark_imgdedup.stages.index import index_images
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.loose import FEWEST_FILES, MAX_TASKS, MOST_FILES, group_files, pack, unpack
 from spark_imgdedup.stages.read import iter_images, map_shards, read_images
 from spark_imgdedup.stages.user_input.user_tables import open_table
@@ -132,7 +133,7 @@ def test_shards_of_one_name_in_two_folders_never_collide_and_how_they_are_given_
 
     for config in given:
         images = read_images(spark, config)
-        assert images.schema.simpleString() == spark.createDataFrame([], schemas.IMAGES).schema.simpleString()
+        assert images.schema.simpleString() == local_rows(spark, [], schemas.IMAGES).schema.simpleString()
         assert rows(images.where("image is not null"), "image_id", "image") == expected
         assert rows(images.where("key is null"), "image_id", "rejected_because") == [("b/001", "damaged_shard")]
 
@@ -313,8 +314,8 @@ def test_names_of_files_travel_as_few_bytes():
 
 
 def test_any_table_with_a_binary_column_is_read_and_keeps_its_columns(spark, tmp_path):
-    table = spark.createDataFrame(
-        [(7, bytearray(b"1"), "cat"), (8, None, "dog")], "uid bigint, picture binary, label string"
+    table = local_rows(
+        spark, [(7, bytearray(b"1"), "cat"), (8, None, "dog")], "uid bigint, picture binary, label string"
     )
     table.write.parquet(str(tmp_path / "t"))
 
@@ -327,8 +328,8 @@ def test_any_table_with_a_binary_column_is_read_and_keeps_its_columns(spark, tmp
 
 
 def test_a_field_of_a_table_is_its_column_as_it_is(spark, tmp_path):
-    spark.createDataFrame(
-        [("a", jpeg(0), 0.5, [1])], "image_id string, image binary, `meta.x` double, tags array<int>"
+    local_rows(
+        spark, [("a", jpeg(0), 0.5, [1])], "image_id string, image binary, `meta.x` double, tags array<int>"
     ).write.parquet(str(tmp_path / "t"))
     config = config_for(tmp_path / "t", format="table", json_fields=["meta.x", "tags"])
     config = config.model_copy(
@@ -350,7 +351,7 @@ def test_a_field_of_a_table_is_its_column_as_it_is(spark, tmp_path):
     ],
 )
 def test_a_table_without_the_columns_named_is_refused(spark, tmp_path, settings, missing):
-    spark.createDataFrame([(1, "text")], "uid int, image string").write.parquet(str(tmp_path / "t"))
+    local_rows(spark, [(1, "text")], "uid int, image string").write.parquet(str(tmp_path / "t"))
 
     with pytest.raises(SchemaError, match=re.escape(missing)) as refused:
         read_images(spark, config_for(tmp_path / "t", format="table", **settings))
@@ -359,7 +360,7 @@ def test_a_table_without_the_columns_named_is_refused(spark, tmp_path, settings,
 
 
 def test_a_table_without_images_can_be_matched_against_ids(spark, tmp_path):
-    spark.createDataFrame([(7, "clip")], "uid int, caption string").write.parquet(str(tmp_path / "t"))
+    local_rows(spark, [(7, "clip")], "uid int, caption string").write.parquet(str(tmp_path / "t"))
 
     index = index_images(spark, config_for(tmp_path / "t", format="table", id_field="uid"))
 
@@ -367,9 +368,7 @@ def test_a_table_without_images_can_be_matched_against_ids(spark, tmp_path):
 
 
 def test_a_row_of_a_table_without_an_id_is_refused_and_not_taken_for_a_damaged_shard(spark, tmp_path):
-    spark.createDataFrame([("a", b"1"), (None, b"2")], "image_id string, image binary").write.parquet(
-        str(tmp_path / "t")
-    )
+    local_rows(spark, [("a", b"1"), (None, b"2")], "image_id string, image binary").write.parquet(str(tmp_path / "t"))
 
     found = read_images(spark, config_for(tmp_path / "t", format="table"))
 
@@ -379,7 +378,7 @@ def test_a_row_of_a_table_without_an_id_is_refused_and_not_taken_for_a_damaged_s
 
 
 def test_tables_are_found_in_nested_folders_and_in_partitions(spark, tmp_path):
-    ids = spark.createDataFrame([("a", 1), ("b", 2)], "id string, year int")
+    ids = local_rows(spark, [("a", 1), ("b", 2)], "id string, year int")
     for name in ("nested/x", "nested/y/z"):
         ids.write.parquet(str(tmp_path / name))
     ids.write.partitionBy("year").parquet(str(tmp_path / "partitioned"))

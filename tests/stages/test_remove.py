@@ -7,6 +7,7 @@ from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files.copying.copy_plan import plan_copies
 from spark_imgdedup.files.tars.shards import list_shards
 from spark_imgdedup.stages.index import index_embeddings, index_images
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.loose_files import pack_images
 from spark_imgdedup.stages.remove import (
     copy_tars,
@@ -29,8 +30,8 @@ def rows(df, *columns):
 
 
 def test_rows_whose_id_is_listed_go_and_the_others_keep_every_column(spark):
-    images = spark.createDataFrame([(1, "a", b"x"), (2, "b", b"y"), (3, "c", None)], "image_id int, t string, b binary")
-    ids = spark.createDataFrame([("2",), ("2",), (None,), ("9",)], "image_id string")
+    images = local_rows(spark, [(1, "a", b"x"), (2, "b", b"y"), (3, "c", None)], "image_id int, t string, b binary")
+    ids = local_rows(spark, [("2",), ("2",), (None,), ("9",)], "image_id string")
 
     kept = remove_images(images, ids)
 
@@ -40,28 +41,28 @@ def test_rows_whose_id_is_listed_go_and_the_others_keep_every_column(spark):
 
 @pytest.mark.parametrize("kind", ["string", "int", "bigint"])
 def test_ids_are_compared_as_strings_whatever_their_types(spark, kind):
-    images = spark.createDataFrame([("1",), ("2",)], "name string")
+    images = local_rows(spark, [("1",), ("2",)], "name string")
     ids = spark.range(1, 2).selectExpr(f"cast(id as {kind}) as id")
 
     assert rows(remove_images(images, ids, image_id="name", id_field="id")) == [("2",)]
 
 
 def test_a_row_without_an_id_stays_whatever_the_list_holds(spark):
-    images = spark.createDataFrame([(None,), ("a",)], "image_id string")
-    ids = spark.createDataFrame([(None,), ("a",)], "image_id string")
+    images = local_rows(spark, [(None,), ("a",)], "image_id string")
+    ids = local_rows(spark, [(None,), ("a",)], "image_id string")
 
     assert remove_images(images, ids).collect() == [(None,)]
 
 
 def test_an_empty_list_removes_nothing(spark):
-    images = spark.createDataFrame([("a",)], "image_id string")
+    images = local_rows(spark, [("a",)], "image_id string")
 
-    assert remove_images(images, spark.createDataFrame([], "image_id string")).count() == 1
+    assert remove_images(images, local_rows(spark, [], "image_id string")).count() == 1
 
 
 def test_a_wrong_column_is_an_error_and_never_a_list_of_nothing(spark):
-    images = spark.createDataFrame([("a",)], "image_id string")
-    ids = spark.createDataFrame([("a", 0.5)], "uid string, score double")
+    images = local_rows(spark, [("a",)], "image_id string")
+    ids = local_rows(spark, [("a", 0.5)], "uid string, score double")
 
     with pytest.raises(SchemaError, match="no column 'image_id', it has uid, score"):
         remove_images(images, ids)
@@ -73,17 +74,17 @@ def test_a_wrong_column_is_an_error_and_never_a_list_of_nothing(spark):
 
 @pytest.mark.parametrize("kind", ["double", "float", "decimal(9,2)", "boolean", "date", "array<string>"])
 def test_ids_that_are_neither_text_nor_whole_numbers_are_refused(spark, kind):
-    ids = spark.createDataFrame([], f"uid {kind}")
+    ids = local_rows(spark, [], f"uid {kind}")
 
     with pytest.raises(SchemaError, match=r"remove\.id_field: column 'uid' is .* Cast the column to string or bigint"):
         select_ids(ids, "uid")
     with pytest.raises(SchemaError, match="image_id: column 'uid' is"):
-        remove_images(ids, spark.createDataFrame([], "id string"), image_id="uid", id_field="id")
+        remove_images(ids, local_rows(spark, [], "id string"), image_id="uid", id_field="id")
 
 
 @pytest.mark.parametrize("kind", ["tinyint", "smallint", "decimal(20,0)", "binary"])
 def test_ids_of_every_other_kind_are_text(spark, kind):
-    ids = spark.createDataFrame([("7",)], "id string").selectExpr(f"cast(id as {kind}) as id")
+    ids = local_rows(spark, [("7",)], "id string").selectExpr(f"cast(id as {kind}) as id")
 
     assert rows(select_ids(ids, "id")) == [("7",)]
 
@@ -121,18 +122,19 @@ def test_duplicates_rejected_and_unreadable_samples_leave_as_configured(spark, s
         "none": "no_image",
         "torn dup": "unreadable",
     }
-    samples = spark.createDataFrame([(name, "s", name, reason) for name, reason in reasons.items()], SAMPLES)
-    ids = spark.createDataFrame([("dup",), ("both",), ("torn dup",), ("unknown",)], "image_id string")
+    samples = local_rows(spark, [(name, "s", name, reason) for name, reason in reasons.items()], SAMPLES)
+    ids = local_rows(spark, [("dup",), ("both",), ("torn dup",), ("unknown",)], "image_id string")
 
     removed = mark_removals(samples, ids, parse_config({"remove": settings}))
 
     assert dict(rows(removed, "image_id", "reason")) == expected
-    assert removed.schema.simpleString() == spark.createDataFrame([], REMOVED).schema.simpleString()
+    assert removed.schema.simpleString() == local_rows(spark, [], REMOVED).schema.simpleString()
 
 
 def test_one_id_may_name_several_samples_by_a_field_and_none_that_lacks_it(spark):
     columns = SAMPLES + ", match_id string"
-    samples = spark.createDataFrame(
+    samples = local_rows(
+        spark,
         [
             ("s/0", "s", "0", None, "u"),
             ("s/1", "s", "1", None, "u"),
@@ -141,7 +143,7 @@ def test_one_id_may_name_several_samples_by_a_field_and_none_that_lacks_it(spark
         ],
         columns,
     )
-    ids = spark.createDataFrame([("u",)], "image_id string")
+    ids = local_rows(spark, [("u",)], "image_id string")
 
     assert rows(mark_removals(samples, ids, parse_config({}))) == [
         ("s/0", "s", "0", "duplicate", None),
@@ -152,8 +154,8 @@ def test_one_id_may_name_several_samples_by_a_field_and_none_that_lacks_it(spark
 def test_the_digest_of_an_image_that_was_compared_goes_with_what_leaves_as_far_as_the_copy(spark, folder):
     config = config_for(folder)
     rows_ = [("a/000/0", "a/000", "0", None, "0" * 64, 7), ("a/000/2", "a/000", "2", None, None, 7)]
-    embeddings = spark.createDataFrame(rows_, SAMPLES + ", sha256 string, width int")
-    ids = spark.createDataFrame([("a/000/0",), ("a/000/2",)], "image_id string")
+    embeddings = local_rows(spark, rows_, SAMPLES + ", sha256 string, width int")
+    ids = local_rows(spark, [("a/000/0",), ("a/000/2",)], "image_id string")
 
     removed = mark_removals(index_embeddings(embeddings, config), ids, config)
 
@@ -188,7 +190,7 @@ def rows_per_partition(df):
 
 def removed_of(spark, *ids):
     found = [(f"{shard}/{key}", shard, key, "duplicate", None) for shard, key in ids]
-    return spark.createDataFrame(found, REMOVED)
+    return local_rows(spark, found, REMOVED)
 
 
 def test_tars_are_copied_without_what_leaves_in_one_task_a_shard(spark, folder):
@@ -285,8 +287,8 @@ def test_loose_images_become_tars_in_which_every_image_is_a_sample_of_its_own(sp
 def test_a_vector_that_cannot_be_compared_leaves_only_where_a_filter_would_have_to_judge_it(spark, has_filter):
     scorers = [{"name": "looks", "max_score": 1.0}] if has_filter else []
     samples = [("s/0", "s", "0", "zero_embedding"), ("s/1", "s", "1", "unreadable"), ("s/2", "s", "2", None)]
-    index = spark.createDataFrame(samples, "image_id string, shard string, key string, rejected_because string")
-    nothing = spark.createDataFrame([], "image_id string")
+    index = local_rows(spark, samples, "image_id string, shard string, key string, rejected_because string")
+    nothing = local_rows(spark, [], "image_id string")
 
     removed = mark_removals(index, nothing, parse_config({"score": {"scorers": scorers}}))
 

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, ModelError, SchemaError
 from spark_imgdedup.models.heads import load_head
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.score import ScoreFilter, filters_of, score_images
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors, vector_column
 
@@ -43,7 +44,7 @@ def vector(score):
 
 def table(spark, scores, n_partitions=1):
     rows = [(number, vector(score)) for number, score in enumerate(scores)]
-    return spark.createDataFrame(rows, "n int, embedding array<float>").repartition(n_partitions, "n")
+    return local_rows(spark, rows, "n int, embedding array<float>").repartition(n_partitions, "n")
 
 
 def reasons(df):
@@ -99,7 +100,7 @@ def test_scores_are_exact_at_the_limits_however_embeddings_are_stored(spark, fir
     # Unit vectors that float16 holds to the last bit, and 3:4:5 as float32 does not.
     matrix = np.array([[1, 0], [0, 1], [-1, 0], [0.6, 0.8]], "f4")
     stored = column.encode(matrix).to_pylist()
-    df = spark.createDataFrame(list(enumerate(stored)), f"n int, embedding {column.spark_type}")
+    df = local_rows(spark, list(enumerate(stored)), f"n int, embedding {column.spark_type}")
     df = mark_vectors(df, "embedding", column)
 
     scored = score_images(df, head_filters(aesthetic_head=first_number, min_aesthetic_score=0.0))
@@ -142,8 +143,8 @@ def test_what_is_rejected_already_keeps_its_reason_and_has_no_score(spark, first
         (2, None, vector(0.9), "zero_embedding", None),
         (3, "d", vector(0.1), None, 4),
     ]
-    df = spark.createDataFrame(
-        rows, "n int, key string, embedding array<double>, rejected_because string, width int"
+    df = local_rows(
+        spark, rows, "n int, key string, embedding array<double>, rejected_because string, width int"
     ).coalesce(1)
 
     scored = score_images(df, head_filters(aesthetic_head=first_number, min_aesthetic_score=0.5))
@@ -161,7 +162,7 @@ def test_what_is_rejected_already_keeps_its_reason_and_has_no_score(spark, first
 
 def test_a_vector_that_cannot_be_scored_is_rejected_and_says_why(spark, first_number):
     vectors = [[3.0, 4.0], [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0], None, [1.0], [], [1.0, 2.0, 3.0], [0.0, 2.0]]
-    df = spark.createDataFrame(list(enumerate(vectors)), "n int, clip array<float>")
+    df = local_rows(spark, list(enumerate(vectors)), "n int, clip array<float>")
 
     found = score_images(df, head_filters(aesthetic_head=first_number), embedding="clip").collect()
 
@@ -182,7 +183,7 @@ def test_a_vector_that_cannot_be_scored_is_rejected_and_says_why(spark, first_nu
 
 def test_the_right_length_is_that_of_most_vectors_and_not_of_those_that_are_read_first(spark, first_number):
     vectors = [[1.0, 0.0, 0.0]] * 80 + [[3.0, 4.0]] * 90
-    df = spark.createDataFrame(list(enumerate(vectors)), "n int, embedding array<float>").coalesce(1)
+    df = local_rows(spark, list(enumerate(vectors)), "n int, embedding array<float>").coalesce(1)
 
     found = score_images(df, head_filters(aesthetic_head=first_number)).groupBy("rejected_because").count().collect()
 
@@ -202,8 +203,8 @@ def test_rows_keep_their_order_across_arrow_batches(spark, first_number):
 
 
 def test_a_scorer_of_ones_own_may_give_nan_and_is_limited_on_both_sides(spark):
-    df = spark.createDataFrame(
-        [(0, [0.6, 0.8]), (1, [0.6, -0.8]), (2, [1.0, 0.0]), (3, [0.0, 1.0])], "n int, embedding array<float>"
+    df = local_rows(
+        spark, [(0, [0.6, 0.8]), (1, [0.6, -0.8]), (2, [1.0, 0.0]), (3, [0.0, 1.0])], "n int, embedding array<float>"
     )
 
     limited = score_images(df, [ScoreFilter("looks", OWN, min_score=0.5, max_score=1.0)]).collect()
@@ -218,7 +219,7 @@ def test_a_scorer_of_ones_own_may_give_nan_and_is_limited_on_both_sides(spark):
 
 def test_a_score_that_the_table_has_already_is_filtered_by_and_kept(spark):
     rows = [(0, 0.1, None), (1, 0.5, None), (2, None, None), (3, None, "unreadable"), (4, math.nan, None)]
-    df = spark.createDataFrame(rows, "n int, nsfw_score float, rejected_because string")
+    df = local_rows(spark, rows, "n int, nsfw_score float, rejected_because string")
 
     scored = score_images(df, [ScoreFilter("nsfw", None, max_score=0.5)])
 
@@ -242,8 +243,8 @@ def test_tables_without_rows_or_without_embeddings_are_no_trouble(spark, first_n
     filters = head_filters(aesthetic_head=first_number, min_aesthetic_score=0.5)
     schema = "n int, embedding array<float>, rejected_because string"
 
-    none = score_images(spark.createDataFrame([], schema), filters)
-    unreadable = score_images(spark.createDataFrame([(1, None, "unreadable"), (2, None, None)], schema), filters)
+    none = score_images(local_rows(spark, [], schema), filters)
+    unreadable = score_images(local_rows(spark, [(1, None, "unreadable"), (2, None, None)], schema), filters)
 
     assert none.collect() == []
     assert none.columns == ["n", "embedding", "rejected_because", "aesthetic_score"]
@@ -257,7 +258,7 @@ def test_without_a_filter_the_table_stays_as_it_is(spark):
 
 
 def test_a_head_of_another_width_is_refused_before_any_work(spark, first_number):
-    df = spark.createDataFrame([(0, [1.0, 2.0]), (1, [1.0] * 5), (2, [2.0] * 5)], "n int, embedding array<float>")
+    df = local_rows(spark, [(0, [1.0, 2.0]), (1, [1.0] * 5), (2, [2.0] * 5)], "n int, embedding array<float>")
 
     with pytest.raises(ModelError, match=r"head 'first\.npz' takes embeddings of 2 numbers, but these have 5"):
         score_images(df, head_filters(aesthetic_head=first_number))
@@ -327,7 +328,7 @@ def test_scorers_of_the_settings_follow_the_heads_and_filter_columns_that_are_th
 
 
 def test_columns_with_dots_in_their_names_stay_as_they_are(spark, first_number):
-    df = spark.createDataFrame([(1, [0.6, 0.8], "a")], "n int, embedding array<float>, `meta.source` string")
+    df = local_rows(spark, [(1, [0.6, 0.8], "a")], "n int, embedding array<float>, `meta.source` string")
 
     (row,) = score_images(df, head_filters(aesthetic_head=first_number)).collect()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.stages.grouping.survivors import exchange, final_columns, follow_copies, name_survivors, stand_in
+from spark_imgdedup.stages.local_rows import local_rows
 
 CONFIG = parse_config(
     {"detect": {"prepass": ["exact"]}, "pairwise": {"keep": "pixels desc"}, "identify": {"rule": "greedy", "eps": 0.1}}
@@ -14,7 +15,7 @@ SIZES = {name: 100 * (9 - place) for place, name in enumerate("abcdefgh")}
 
 def rows(spark):
     data = [(name, size, 0) for name, size in SIZES.items()]
-    return spark.createDataFrame(data, "image_id string, pixels bigint, dup_count bigint")
+    return local_rows(spark, data, "image_id string, pixels bigint, dup_count bigint")
 
 
 def named(found):
@@ -24,7 +25,7 @@ def named(found):
 def found_by_scores(spark, pairs):
     data = [(one, other, 0.95, 3, "embedding", SIZES[one], 0) for one, other in pairs]
     columns = "image_id string, max_id string, cosine_sim_score double, cluster_id int, found_by string"
-    return spark.createDataFrame(data, f"{columns}, pixels bigint, dup_count bigint")
+    return local_rows(spark, data, f"{columns}, pixels bigint, dup_count bigint")
 
 
 def selected(spark, pairs):
@@ -33,15 +34,15 @@ def selected(spark, pairs):
         (*(one, kept, 0.95, 3, "embedding", kept, None, "greedy", kept), SIZES[one], 0, SIZES[kept])
         for one, kept in pairs
     ]
-    return spark.createDataFrame(data, f"{columns}, pixels bigint, dup_count bigint, kept_pixels bigint")
+    return local_rows(spark, data, f"{columns}, pixels bigint, dup_count bigint, kept_pixels bigint")
 
 
 def copies(spark, pairs):
-    return spark.createDataFrame(pairs, "image_id string, max_id string")
+    return local_rows(spark, pairs, "image_id string, max_id string")
 
 
 def ids(spark, *names):
-    return spark.createDataFrame([(name,) for name in names], "image_id string")
+    return local_rows(spark, [(name,) for name in names], "image_id string")
 
 
 def test_the_end_of_a_chain_stays_for_all_of_it(spark):

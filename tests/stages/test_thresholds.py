@@ -14,6 +14,7 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.stages.identify import identify_duplicates
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.thresholds import (
     BIN_EDGES,
     Bin,
@@ -38,7 +39,7 @@ def table(spark, clusters, id_column="image_id"):
         first = 100 * number
         rows += [(first, number, first, 0.0, 0.0)]
         rows += [(first + place, number, first, score, 0.0) for place, score in enumerate(scores, start=1)]
-    return spark.createDataFrame(rows, schemas.SIMILARITIES.format(id=f"`{id_column}` bigint", id_type="bigint"))
+    return local_rows(spark, rows, schemas.SIMILARITIES.format(id=f"`{id_column}` bigint", id_type="bigint"))
 
 
 def n_removed(similarities, eps):
@@ -132,7 +133,7 @@ def test_the_same_pairs_are_drawn_from_any_partitioning_and_a_smaller_draw_is_pa
 
 def test_text_ids_come_back_as_text(spark):
     schema = schemas.SIMILARITIES.format(id="image_id string", id_type="string")
-    similarities = spark.createDataFrame([("a", 0, "a", 0.0, 0.0), ("b", 0, "a", 0.9, 0.0)], schema)
+    similarities = local_rows(spark, [("a", 0, "a", 0.0, 0.0), ("b", 0, "a", 0.9, 0.0)], schema)
 
     assert survey_scores(similarities, [0.2], config(), n_pairs=1).levels[0].pairs == (Pair("b", "a", 0.9),)
 
@@ -225,7 +226,7 @@ def test_a_share_that_exact_copies_forbid_is_an_error_that_says_which_can_be_had
 
 @pytest.mark.parametrize("call", [survey_scores, lambda df, levels, config: eps_for_share(df, 0.5, config)])
 def test_a_table_without_scores_is_refused(spark, call):
-    df = spark.createDataFrame([], "image_id string, cluster_id int, max_id string")
+    df = local_rows(spark, [], "image_id string, cluster_id int, max_id string")
 
     with pytest.raises(SchemaError, match=r"Stage 'eps' needs cosine_sim_score double"):
         call(df, [0.1], config())

@@ -12,6 +12,7 @@ import pytest
 from pyspark.ml.linalg import Vectors
 
 from spark_imgdedup.errors import ConfigError, ImgDedupError, SchemaError
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.score import ScoreFilter, score_images
 from spark_imgdedup.stages.user_input.user_tables import open_table
 from spark_imgdedup.stages.vectors.vector_column import HALVES, VectorColumn, mark_vectors, vector_column, widen_halves
@@ -106,7 +107,7 @@ def test_float16_lists_are_widened_where_spark_has_to_write_them(spark, tmp_path
 
 
 def test_a_table_without_float16_is_left_as_it_is(spark):
-    df = spark.createDataFrame([(1, [1.0])], "id int, v array<float>")
+    df = local_rows(spark, [(1, [1.0])], "id int, v array<float>")
 
     assert widen_halves(df) is df
 
@@ -208,7 +209,7 @@ def test_what_cannot_be_read_is_one_line_that_names_file_and_column(spark, tmp_p
     write(tmp_path / "types/0.parquet", id=["a"], when=["today"])
     write(tmp_path / "types/1.parquet", id=["b"], when=[datetime.date(2024, 1, 1)])
     for kind in ("float16", "float32"):
-        marked = mark_vectors(spark.createDataFrame([(b"1234",)], "v binary"), "v", VectorColumn(kind))
+        marked = mark_vectors(local_rows(spark, [(b"1234",)], "v binary"), "v", VectorColumn(kind))
         marked.coalesce(1).write.parquet(str(tmp_path / "marks" / kind))
     write(tmp_path / "inside/0.parquet", id=["a"], times=pa.array([[1]], pa.list_(pa.timestamp("ns"))))
     write(tmp_path / "cut/0.parquet", id=["a"])

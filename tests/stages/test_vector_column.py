@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.vectors.vector_column import (
     HALVES,
     VectorColumn,
@@ -110,12 +111,12 @@ def test_large_binary_columns_decode_too():
     [("embedding array<float>", "array"), ("embedding array<double>", "array")],
 )
 def test_lists_of_numbers_need_no_mark(spark, schema, kind):
-    assert vector_column(spark.createDataFrame([], schema), "embedding", stage="cluster") == VectorColumn(kind)
+    assert vector_column(local_rows(spark, [], schema), "embedding", stage="cluster") == VectorColumn(kind)
 
 
 def test_a_binary_column_says_how_it_is_stored_even_after_a_shuffle_and_parquet(spark, tmp_path):
     column = VectorColumn("float16")
-    df = mark_vectors(spark.createDataFrame([(1, bytearray(b"\0\0"))], "n int, v binary"), "v", column)
+    df = mark_vectors(local_rows(spark, [(1, bytearray(b"\0\0"))], "n int, v binary"), "v", column)
 
     df.repartition(2, "n").write.parquet(str(tmp_path / "t"))
 
@@ -137,14 +138,14 @@ def test_a_binary_column_says_how_it_is_stored_even_after_a_shuffle_and_parquet(
 def test_a_column_without_vectors_is_refused_with_what_to_use(spark, schema):
     accepted = "array<float>, array<double>, a Parquet list of float16, Spark ML's vector, or the binary embeddings"
     with pytest.raises(SchemaError, match=f"Stage 'cluster' needs embeddings in column 'embedding'.*{accepted}"):
-        vector_column(spark.createDataFrame([], schema), "embedding", stage="cluster")
+        vector_column(local_rows(spark, [], schema), "embedding", stage="cluster")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_spark_counts_lengths_as_arrow_does(spark, kind):
     column = VectorColumn(kind)
     encoded = column.encode(np.ones((2, 5), np.float32), np.array([True, False, True]))
-    df = spark.createDataFrame([(value,) for value in encoded.to_pylist()], f"v {column.spark_type}")
+    df = local_rows(spark, [(value,) for value in encoded.to_pylist()], f"v {column.spark_type}")
 
     found = [row.n for row in df.select(column.lengths("v").alias("n")).where("n > 0").collect()]
 
@@ -213,7 +214,7 @@ def test_vectors_of_spark_ml_are_dense_sparse_or_null(spark):
 
 @pytest.mark.parametrize("kind", ["string", "tinyint", "smallint", "int", "bigint", "decimal(20,0)"])
 def test_ids_are_text_or_whole_numbers(spark, kind):
-    require_id_type(spark.createDataFrame([], f"id {kind}"), "id")
+    require_id_type(local_rows(spark, [], f"id {kind}"), "id")
 
 
 @pytest.mark.parametrize("kind", ["double", "binary", "decimal(20,2)", "timestamp", "array<string>"])
@@ -221,4 +222,4 @@ def test_what_is_no_id_is_refused_by_name(spark, kind):
     with pytest.raises(
         SchemaError, match=r"cluster\.id_field: column 'clip' is .*Cast it to string or an integer type"
     ):
-        require_id_type(spark.createDataFrame([], f"clip {kind}"), "clip")
+        require_id_type(local_rows(spark, [], f"clip {kind}"), "clip")

@@ -18,6 +18,7 @@ from spark_imgdedup.report.page.collect import run_eps
 from spark_imgdedup.report.review.model import Asked, AskedBand, PageHeader, Question
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.local_rows import local_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -107,7 +108,7 @@ def _with_decisions(pairs: DataFrame, decided: Sequence[Decision]) -> DataFrame:
     if not decided:
         return pairs.withColumn("decision", F.lit(None).cast("string"))
     rows = [(each.one, each.other, each.decision) for each in decided]
-    told = pairs.sparkSession.createDataFrame(rows, "one string, other string, decision string")
+    told = local_rows(pairs.sparkSession, rows, "one string, other string, decision string")
     return pairs.join(F.broadcast(told), ["one", "other"], "left")
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_imgdedup.stages.columns import quoted
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def without_pairs(found: DataFrame, apart: IdPairs, id_column: str) -> DataFrame
     if not apart:
         return found
     both = [*apart, *((other, one) for one, other in apart)]
-    pairs = F.broadcast(found.sparkSession.createDataFrame(both, "_one string, _other string"))
+    pairs = F.broadcast(local_rows(found.sparkSession, both, "_one string, _other string"))
     is_pair = (F.col(quoted(id_column)).cast("string") == F.col("_one")) & (
         F.col("max_id").cast("string") == F.col("_other")
     )
@@ -50,7 +51,7 @@ def cut_chains(found: DataFrame, apart: IdPairs, id_column: str) -> DataFrame:
     if not apart:
         return found
     spark, id_ = found.sparkSession, F.xxhash64(F.col(quoted(id_column)).cast("string"))
-    told = spark.createDataFrame(list(apart), "one string, other string")
+    told = local_rows(spark, apart, "one string, other string")
     rows = told.select(F.xxhash64("one"), F.xxhash64("other")).collect()
     pairs = np.array([tuple(row) for row in rows], np.int64)
 

@@ -19,6 +19,7 @@ from spark_imgdedup.files.copying.parquet_rows import copy_rows
 from spark_imgdedup.files.delta_log import is_delta
 from spark_imgdedup.files.parquet_files import require_data
 from spark_imgdedup.stages.columns import id_as_text
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.read import MAX_TASKS
 from spark_imgdedup.stages.tasks import EachAlone, map_batches
 from spark_imgdedup.stages.user_input.user_tables import FILE, PLACES, ROW, open_table
@@ -106,9 +107,7 @@ def _work(placed: DataFrame, numbers: dict[str, int], n_files: int) -> DataFrame
     spark = placed.sparkSession
     by_file = placed.groupBy(FILE).agg(F.collect_list(ROW).alias("gone"))
     names = {number: name for name, number in numbers.items()}
-    files = spark.createDataFrame(
-        [(number, names.get(number)) for number in range(n_files)], f"task int, {FILE} string"
-    )
+    files = local_rows(spark, [(number, names.get(number)) for number in range(n_files)], f"task int, {FILE} string")
     work = files.join(by_file, FILE, "left").select("task", "gone")
     # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
     return work.repartitionByRange(min(n_files, MAX_TASKS), "task")

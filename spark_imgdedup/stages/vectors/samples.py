@@ -33,6 +33,7 @@ from spark_imgdedup.files.tars.shards import (
 from spark_imgdedup.files.tars.tar_stream import DamagedTarError
 from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.stages.columns import id_as_text
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.read import map_shards
 from spark_imgdedup.stages.tasks import map_batches
 from spark_imgdedup.stages.user_input.image_column import find_image_column
@@ -137,7 +138,7 @@ def _map_images(
             yield _batch(_save_from_shard(shard, config.input, keys, ids, keep), schema)
 
     if not chosen:
-        return spark.createDataFrame([], schema)
+        return local_rows(spark, [], schema)
     return map_shards(spark, chosen, save, schema)
 
 
@@ -217,7 +218,7 @@ def _save_loose(spark: SparkSession, config: InputConfig, ids: frozenset[str], t
             names = batch.column(0).to_pylist()
             yield _batch((_save_file(name, root, config, keep) for name in names), schema)
 
-    return map_batches(spark.createDataFrame([(name,) for name in sorted(ids)], "image_id string"), save, schema)
+    return map_batches(local_rows(spark, [(name,) for name in sorted(ids)], "image_id string"), save, schema)
 
 
 def _save_file(image_id: str, root: str, config: InputConfig, keep: Keep) -> Saved:
