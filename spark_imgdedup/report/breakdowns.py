@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
+from spark_imgdedup.counts import IdentifyCounts
 from spark_imgdedup.files import storage
 from spark_imgdedup.report.sizes import SizeBreakdown, break_down_sizes, with_source
 from spark_imgdedup.report.spread import (
@@ -153,13 +154,10 @@ def _source(table: str) -> Callable[[Tables, Config, Records], Marks | None]:
     return source
 
 
-def _found_by(tables: Tables, _: Config, __: Records) -> dict[str, int]:
-    """Duplicates by what found them; nothing where the table does not say."""
-    duplicates = tables.read("duplicates")
-    if "found_by" not in duplicates.columns:
-        return {}
-    rows = duplicates.groupBy("found_by").count().collect()
-    return {str(row["found_by"]): int(row["count"]) for row in sorted(rows)}
+def _found_by(_: Tables, __: Config, records: Records) -> dict[str, int]:
+    """Duplicates by what found them, as `identify` has counted them."""
+    counts = records["identify"].counts
+    return dict(counts.found_by) if isinstance(counts, IdentifyCounts) else {}
 
 
 def _clusters(tables: Tables, _: Config, __: Records) -> ClusterBreakdown:

@@ -24,6 +24,7 @@ from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.not_read import count_not_read
 from spark_imgdedup.models import measured_for
 from spark_imgdedup.runs.score_spread import score_spread
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
@@ -99,14 +100,13 @@ def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
 
     config = found.config
     goes = duplicates.select(F.col(quoted(config.id_column)).alias("_gone"))
-    rows = (
-        duplicates.join(goes, F.col("max_id") == F.col("_gone"), "left")
-        .groupBy("found_by")
-        .agg(F.count(F.lit(1)).alias("n"), F.count("_gone").alias("uncovered"))
-        .collect()
-    )
+    named = duplicates.join(goes, F.col("max_id") == F.col("_gone"), "left").groupBy("found_by")
     kept = duplicates.select("kept_id").distinct().join(goes, F.col("kept_id") == F.col("_gone"), "left")
-    survivors = kept.agg(F.count(F.lit(1)), F.count("_gone")).collect()[0]
+    with side_by_side(duplicates.sparkSession) as start:
+        by_search = start(named.agg(F.count(F.lit(1)).alias("n"), F.count("_gone").alias("uncovered")).collect)
+        stays = start(kept.agg(F.count(F.lit(1)), F.count("_gone")).first)
+    rows, survivors = by_search.result(), stays.result()
+    assert survivors is not None  # an aggregate over all rows is one
     found_by = {row["found_by"]: int(row["n"]) for row in sorted(rows)}
     eps = config.identify.eps
     assert eps != "auto"

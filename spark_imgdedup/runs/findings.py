@@ -145,9 +145,14 @@ def _by_scores(tables: Tables, config: Config, people: People) -> Findings:
         found = [identify_duplicates(rows, config), *([] if by_hash is None else [by_hash])]
     id_column = config.id_column
     together = unite(*(without_pairs(each, people.apart, id_column) for each in found), id_column=id_column)
-    together = cut_chains(_without(together, people.never, config), people.apart, id_column)
+    # Stored, where it is read several times below: Spark plans and computes all that leads to it for each of them.
+    stored = Stored(tables)
+    together = stored.store(_without(together, people.never, config))
+    if people.apart:
+        together = stored.store(cut_chains(together, people.apart, id_column))
     named = name_survivors(together, rows, config)
     if people.copies is not None:
+        named = stored.store(named)
         copies = _without(people.copies, people.never, config)
         named = named.unionByName(follow_copies(copies, named, searched_images(tables, config), config))
     return Findings(config, named, people)

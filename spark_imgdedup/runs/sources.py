@@ -18,6 +18,7 @@ from spark_imgdedup.runs.check_columns import require_metadata
 from spark_imgdedup.runs.counting import count_images
 from spark_imgdedup.runs.current import has_hashes, is_current
 from spark_imgdedup.runs.fingerprints import models_of, row_settings
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.tables import RENAME, Tables, require_unique_ids
 from spark_imgdedup.runs.warm_up import warming_up
 from spark_imgdedup.stages.columns import id_as_text
@@ -64,8 +65,11 @@ def write_pixels(step: str, tables: Tables, config: Config) -> ImageCounts:
                 return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
 
             table = tables.write_parts(name, make)
-    require_unique_ids(table.where(schemas.IS_SAMPLE), "image_id")
-    return count_images(table, config, not_read)
+    with side_by_side(tables.spark) as start:
+        are_unique = start(lambda: require_unique_ids(table.where(schemas.IS_SAMPLE), "image_id"))
+        counts = start(lambda: count_images(table, config, not_read))
+        are_unique.result()
+    return counts.result()
 
 
 def _of_table(tables: Tables, config: Config, *, with_model: bool) -> DataFrame:

@@ -63,7 +63,7 @@ RECORDS = [
     StepRecord("embed", "e1", 1.0, ImageCounts(N_ROWS, rejected={"no_image": 20})),
     StepRecord("cluster", "c1", 1.0, ClusterCounts(5, 2, 3), {"embed": "e1"}),
     StepRecord("pairwise", "p1", 1.0, PairwiseCounts(5), {"cluster": "c1"}),
-    StepRecord("identify", "i1", 1.0, IdentifyCounts(0.1, 107), {"pairwise": "p1"}),
+    StepRecord("identify", "i1", 1.0, IdentifyCounts(0.1, 107, {"embedding": 80, "exact": 27}), {"pairwise": "p1"}),
     StepRecord(
         "remove",
         "r1",
