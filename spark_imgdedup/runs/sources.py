@@ -25,7 +25,7 @@ from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.embed import embed_images
 from spark_imgdedup.stages.index import index_embeddings, index_images
 from spark_imgdedup.stages.local_rows import local_rows
-from spark_imgdedup.stages.parts import Files, Target, write_parts
+from spark_imgdedup.stages.parts import Files, Target, most_parts, write_parts
 from spark_imgdedup.stages.read import read_images
 from spark_imgdedup.stages.remove import match_column, select_ids
 from spark_imgdedup.stages.user_input.id_lists import read_ids, require_lists
@@ -52,18 +52,21 @@ def write_pixels(step: str, tables: Tables, config: Config) -> ImageCounts:
     """
     (name,) = STEP[step].tables
     with_model = step == "embed"
-    with warming_up(tables.spark, config, with_model=with_model):
-        if config.input.format == "table":
+    if config.input.format == "table":
+        with warming_up(
+            tables.spark, config, with_model=with_model, most_tasks=1
+        ):  # how many there will be is not known
             table, not_read = tables.write(name, _of_table(tables, config, with_model=with_model)), None
-        else:
-            if config.input.format == "images":
-                require_metadata(config, [])  # a loose image has no fields
-            files, not_read = _list_files(config.input)
-            settings = row_settings(step, config, models_of(step, config))
+    else:
+        if config.input.format == "images":
+            require_metadata(config, [])  # a loose image has no fields
+        files, not_read = _list_files(config.input)
+        settings = row_settings(step, config, models_of(step, config))
 
-            def make(folder: str) -> DataFrame:
-                return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
+        def make(folder: str) -> DataFrame:
+            return write_parts(tables.spark, files, Target(folder, settings), config, with_model=with_model)
 
+        with warming_up(tables.spark, config, with_model=with_model, most_tasks=most_parts(files, config.input)):
             table = tables.write_parts(name, make)
     with side_by_side(tables.spark) as start:
         are_unique = start(lambda: require_unique_ids(table.where(schemas.IS_SAMPLE), "image_id"))

@@ -1,4 +1,4 @@
-"""Spark and its workers of Python, made ready while the driver looks at the input.
+"""Spark and its workers of Python, made ready while the driver plans a step.
 
 The first query of a session takes 1.7 s until a worker starts, a worker 1.5 s until it has loaded a model, and the
 first shuffle another second (two cores, nothing cached). One core would wait for the other meanwhile: 290 images take
@@ -23,17 +23,21 @@ from spark_imgdedup.stages.tasks import map_tasks
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Workers that load a model before it is known how many tasks there will be.
-MOST_WORKERS = 4
-
 
 @contextmanager
-def warming_up(spark: SparkSession, config: Config, *, with_model: bool) -> Iterator[None]:
+def warming_up(spark: SparkSession, config: Config, *, with_model: bool, most_tasks: int) -> Iterator[None]:
     """Beside the block, in a local session that we started: a query with a shuffle, over workers that load the model.
 
     What fails in it fails in the step itself too, which says so.
+
+    Args:
+        spark: The session.
+        config: All of `embed` counts.
+        with_model: As for `embed_shards`.
+        most_tasks: Of the step: no more workers than those load the model, which may be large.
     """
-    thread = Thread(target=_ask, args=(spark, config, with_model), name="warming up", daemon=True)
+    n_workers = min(os.cpu_count() or 1, max(1, most_tasks))
+    thread = Thread(target=_ask, args=(spark, config, with_model, n_workers), name="warming up", daemon=True)
     if is_interpreted(spark):
         thread.start()
     try:
@@ -43,12 +47,11 @@ def warming_up(spark: SparkSession, config: Config, *, with_model: bool) -> Iter
             thread.join()
 
 
-def _ask(spark: SparkSession, config: Config, with_model: bool) -> None:
+def _ask(spark: SparkSession, config: Config, with_model: bool, n_workers: int) -> None:
     def load(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
         with suppress(Exception):
             next(embed_records((), config, with_model=with_model), None)
         yield pa.RecordBatch.from_pydict({"number": pa.array(list(numbers), pa.int64())})
 
-    n_workers = min(os.cpu_count() or 1, MOST_WORKERS)
     with suppress(Exception):
         map_tasks(spark, n_workers, load, "number bigint").groupBy("number").count().collect()

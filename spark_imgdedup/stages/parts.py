@@ -107,6 +107,11 @@ def _plan(sources: Sequence[Source], there: Iterable[Part], config: InputConfig)
     return plan_parts(sources, there, [source.n_bytes for source in sources], Usual(0, USUAL_BYTES))
 
 
+def most_parts(files: Files, config: InputConfig) -> int:
+    """Of how many parts a table of these files is at most, where none of it is there yet."""
+    return -(-len(files) // FEWEST_FILES) if config.format == "images" else len(files)
+
+
 def _size(package: Package, by_digest: Mapping[bytes, Source]) -> tuple[int, int]:
     """Of how many files a part is, and how many bytes these have."""
     return len(package.sources), sum(by_digest[digest].n_bytes for digest in package.sources)

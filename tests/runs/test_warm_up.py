@@ -24,7 +24,7 @@ def jobs(spark):
 
 def test_workers_have_loaded_the_model_when_the_block_ends(ours, tmp_path):
     config = parse_config({"embed": {"model_dir": str(tmp_path)}})
-    with warming_up(ours, config, with_model=True):
+    with warming_up(ours, config, with_model=True, most_tasks=2):
         pass
     assert loaded(ours) == {str(tmp_path)}
 
@@ -32,13 +32,13 @@ def test_workers_have_loaded_the_model_when_the_block_ends(ours, tmp_path):
 def test_what_fails_is_left_to_the_step(ours):
     config = parse_config({"embed": {"model": "no_such_module:Encoder"}})
     before = jobs(ours)
-    with warming_up(ours, config, with_model=True):
+    with warming_up(ours, config, with_model=True, most_tasks=2):
         pass
     assert jobs(ours) > before
 
 
 def test_a_session_of_somebody_else_is_asked_nothing(spark, tmp_path):
     before = jobs(spark)
-    with warming_up(spark, parse_config({"embed": {"model_dir": str(tmp_path)}}), with_model=True):
+    with warming_up(spark, parse_config({"embed": {"model_dir": str(tmp_path)}}), with_model=True, most_tasks=2):
         pass
     assert jobs(spark) == before

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from spark_imgdedup.files.copying.hard_links import LinkedFiles
 from spark_imgdedup.files.copying.removal_check import Gone, RemovalCheck
@@ -24,8 +24,7 @@ class Source:
     id_field: str | None = None
 
 
-@dataclass(frozen=True)
-class KeptMember:
+class KeptMember(NamedTuple):
     """A member that stays."""
 
     info: tarfile.TarInfo

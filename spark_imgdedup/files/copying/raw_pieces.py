@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tarfile
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars.compressed import COPY_BYTES
@@ -16,8 +15,7 @@ from spark_imgdedup.files.tars.tar_stream import TarStream
 _HARMLESS = frozenset({"path", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Bytes of an open file: whole blocks of a tar, from `start` to before `end`."""
 
     descriptor: int
@@ -50,7 +48,7 @@ def piece_of(info: tarfile.TarInfo, stream: TarStream) -> Piece | None:
     if descriptor is None:
         return None
     end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    return Piece(descriptor, info.offset, end, stream.name) if end <= os.fstat(descriptor).st_size else None
+    return Piece(descriptor, info.offset, end, stream.name) if end <= stream.n_bytes else None
 
 
 def copy_piece(piece: Piece, target: IO[bytes]) -> None:

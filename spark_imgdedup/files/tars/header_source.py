@@ -24,13 +24,10 @@ class HeaderSource:
 
     def peek(self, size: int) -> bytes:
         """The next bytes; they are read once more."""
-        start, n_heads = self._place, len(self.heads)
+        start, n_heads, left = self._place, len(self.heads), self.left
         data = self.read(size)
         del self.heads[n_heads:]
-        if self._can_seek:
-            self.seek(start)
-        else:
-            self._ahead, self._place = data, start
+        self._ahead, self._place, self.left = data + self._ahead, start, left
         return data
 
     def seekable(self) -> bool:
@@ -48,7 +45,7 @@ class HeaderSource:
             tarfile.TarError: that place cannot be reached.
         """
         if self._can_seek:
-            self._place = self._stream.seek(place)
+            self._ahead, self._place = b"", self._stream.seek(place)
         elif place < self._place:
             raise tarfile.StreamError("reading backwards")
         while self._place < place:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import re
 import shutil
 import struct
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import IO, Any, Self
 
 from spark_imgdedup.errors import printable
 from spark_imgdedup.files.tars.compressed import COPY_BYTES, decompressed
 from spark_imgdedup.files.tars.header_source import MAX_HEADER_BYTES, HeaderSource
-from spark_imgdedup.files.tars.plain_header import plain_header
+from spark_imgdedup.files.tars.plain_header import pax_size, plain_header, plain_times
 
 # Members that say something about the next one, such as its long name.
 _EXTENSIONS = (b"x", b"g", b"X", b"L", b"K")
@@ -79,6 +81,22 @@ class _StrictTarInfo(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc]
 
     @classmethod
+    def _file_with_times(cls, block: bytes, tar: Any) -> Any:
+        """The file whose times the PAX header of this block tells, and nothing else; as tarfile reads it."""
+        size = None if tar.pax_headers else pax_size(block)
+        if size is None or size > _BLOCK:
+            return None
+        ahead = tar.fileobj.peek(2 * _BLOCK)
+        times = plain_times(ahead[:size])
+        found = plain_header(cls, ahead[_BLOCK:], tar.encoding, tar.errors) if times else None
+        if found is None or found.type != tarfile.REGTYPE:
+            return None
+        tar.fileobj.read(2 * _BLOCK)
+        found = found._proc_builtin(tar)  # type: ignore[attr-defined]  # tarfile's own, and so the next
+        found._apply_pax_info(times, tar.encoding, tar.errors)
+        return found
+
+    @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """A header; one as most are in a third of tarfile's time."""
         return plain_header(cls, bytes(buf), encoding, errors) or super().frombuf(buf, encoding, errors)
@@ -105,22 +123,28 @@ class _StrictTarInfo(tarfile.TarInfo):
         if n_zero > 1:  # another tar, for which the global headers of the one before do not count
             tar.pax_headers = {}
         place = tar.fileobj.tell() - len(block)
+        tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, bytearray(block)
         try:
-            info = cls.frombuf(block, tar.encoding, tar.errors)
-        except _HOSTILE as error:
-            if n_zero:
-                raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from None
-            raise DamagedTarError(f"{_said(error)} at byte {place}") from None
-        try:
-            tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, bytearray(block)
+            found: Self | None = cls._file_with_times(block, tar)
+            info = found or cls._header(block, place, n_zero, tar)
             info.offset = place
-            found: Self = info._proc_member(tar)
+            found = found or info._proc_member(tar)
             _require_possible(found, tar)
             return found
         except _HOSTILE as error:
             raise DamagedTarError(f"{_said(error)} at byte {place}") from None
         finally:
             tar.n_extensions, tar.fileobj.left = 0, None
+
+    @classmethod
+    def _header(cls, block: bytes, place: int, n_zero: int, tar: Any) -> Self:
+        try:
+            return cls.frombuf(block, tar.encoding, tar.errors)
+        except _HOSTILE as error:
+            if not n_zero:
+                raise
+            tar.fileobj.left = None
+            raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from error
 
 
 def _after_zeros(source: HeaderSource) -> tuple[bytes, int]:
@@ -151,11 +175,14 @@ def _require_short_numbers(header: bytes) -> None:
 def _require_possible(info: tarfile.TarInfo, tar: Any) -> None:
     if info.size < 0 or not info.offset < tar.offset < MAX_OFFSET:  # a PAX header may have said it
         raise tarfile.HeaderError(f"impossible size {info.size}")
-    if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > MAX_HEADER_BYTES:
+    if tar.pax_headers and sum(map(len, chain(*tar.pax_headers.items()))) > MAX_HEADER_BYTES:
         raise tarfile.HeaderError(f"more than {MAX_HEADER_BYTES} bytes of global headers")
     if not carries_data(info):
         return
-    room, pieces = tar.offset - info.offset_data, _pieces(info)
+    room = tar.offset - info.offset_data
+    if info.sparse is None and info.size <= room:
+        return
+    pieces = _pieces(info)
     if len(pieces) > MAX_PIECES:
         raise tarfile.HeaderError(f"a sparse file of {len(pieces)} pieces")
     if any(start < 0 or n_bytes < 0 or start + n_bytes > info.size for start, n_bytes in pieces):
@@ -187,8 +214,10 @@ class TarStream:
         self._tar: Any = None
         # Of the open file in which the members lie as they are, where there is one.
         self.descriptor: int | None = None
+        self.n_bytes = 0  # of that file, when it was opened
         with suppress(AttributeError, OSError):
             self.descriptor = self._stream.fileno()
+            self.n_bytes = os.fstat(self.descriptor).st_size
 
     def heads(self, info: tarfile.TarInfo) -> bytes | None:
         """The headers of the member that the iteration stands at as the tar has them; None where others count too."""
