@@ -124,5 +124,5 @@ def test_removing_rows_of_a_table_is_a_left_anti_join_that_runs_on_the_gpu_whole
     assert of(verdicts, "remove_images", "sort merge", "removed") == {"SortExec"}
     # A Parquet table is copied file by file, in tasks of ours, which ask for the places of its rows in their files.
     assert of(verdicts, "table", "remove", "cpu", "partial") <= {
-        *("CollectLimitExec", "FileSourceScanExec", "MapInArrowExec", "RDDScanExec"),
+        *("CollectLimitExec", "FileSourceScanExec", "LocalTableScanExec", "MapInArrowExec"),
     }
