@@ -9,13 +9,13 @@ from spark_imgdedup.stages.tasks import map_tasks
 
 
 def loaded(spark):
-    """The `embed.model_dir` of the models that workers hold."""
+    """The `embed.model_dir` of the models that workers hold; enough tasks to come to each of them."""
 
     def look(numbers):
         held = [str(settings.model_dir) for settings in registry._cache for _ in numbers]
         yield pa.RecordBatch.from_pydict({"held": pa.array(held, pa.string())})
 
-    return {row["held"] for row in map_tasks(spark, 2, look, "held string").collect()}
+    return {row["held"] for row in map_tasks(spark, 12, look, "held string").collect()}
 
 
 def jobs(spark):
@@ -26,7 +26,7 @@ def test_workers_have_loaded_the_model_when_the_block_ends(ours, tmp_path):
     config = parse_config({"embed": {"model_dir": str(tmp_path)}})
     with warming_up(ours, config, with_model=True, most_tasks=2):
         pass
-    assert loaded(ours) == {str(tmp_path)}
+    assert str(tmp_path) in loaded(ours)
 
 
 def test_what_fails_is_left_to_the_step(ours):
