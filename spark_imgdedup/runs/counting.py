@@ -104,9 +104,8 @@ def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
     kept = duplicates.select("kept_id").distinct().join(goes, F.col("kept_id") == F.col("_gone"), "left")
     with side_by_side(duplicates.sparkSession) as start:
         by_search = start(named.agg(F.count(F.lit(1)).alias("n"), F.count("_gone").alias("uncovered")).collect)
-        stays = start(kept.agg(F.count(F.lit(1)), F.count("_gone")).first)
-    rows, survivors = by_search.result(), stays.result()
-    assert survivors is not None  # an aggregate over all rows is one
+        stays = start(kept.agg(F.count(F.lit(1)), F.count("_gone")).collect)
+    rows, survivors = by_search.result(), stays.result()[0]
     found_by = {row["found_by"]: int(row["n"]) for row in sorted(rows)}
     eps = config.identify.eps
     assert eps != "auto"

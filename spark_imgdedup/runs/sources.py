@@ -53,9 +53,8 @@ def write_pixels(step: str, tables: Tables, config: Config) -> ImageCounts:
     (name,) = STEP[step].tables
     with_model = step == "embed"
     if config.input.format == "table":
-        with warming_up(
-            tables.spark, config, with_model=with_model, most_tasks=1
-        ):  # how many there will be is not known
+        # Of how many tasks it will be Spark alone knows.
+        with warming_up(tables.spark, config, with_model=with_model, most_tasks=1):
             table, not_read = tables.write(name, _of_table(tables, config, with_model=with_model)), None
     else:
         if config.input.format == "images":

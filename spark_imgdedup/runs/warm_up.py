@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from spark_imgdedup.config import Config
 from spark_imgdedup.runs.codegen import is_interpreted
+from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.stages.embed import embed_records
 from spark_imgdedup.stages.tasks import map_tasks
 
@@ -37,14 +37,10 @@ def warming_up(spark: SparkSession, config: Config, *, with_model: bool, most_ta
         most_tasks: Of the step: no more workers than those load the model, which may be large.
     """
     n_workers = min(os.cpu_count() or 1, max(1, most_tasks))
-    thread = Thread(target=_ask, args=(spark, config, with_model, n_workers), name="warming up", daemon=True)
-    if is_interpreted(spark):
-        thread.start()
-    try:
+    with side_by_side(spark) as start:
+        if is_interpreted(spark):
+            start(lambda: _ask(spark, config, with_model, n_workers))
         yield
-    finally:
-        if thread.ident is not None:
-            thread.join()
 
 
 def _ask(spark: SparkSession, config: Config, with_model: bool, n_workers: int) -> None:
@@ -53,5 +49,4 @@ def _ask(spark: SparkSession, config: Config, with_model: bool, n_workers: int) 
             next(embed_records((), config, with_model=with_model), None)
         yield pa.RecordBatch.from_pydict({"number": pa.array(list(numbers), pa.int64())})
 
-    with suppress(Exception):
-        map_tasks(spark, n_workers, load, "number bigint").groupBy("number").count().collect()
+    map_tasks(spark, n_workers, load, "number bigint").groupBy("number").count().collect()

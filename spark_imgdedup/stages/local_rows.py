@@ -23,8 +23,8 @@ def local_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], schema: str
         rows: A value for each column.
         schema: As in `schemas`.
     """
-    if spark.version.startswith("3."):
-        return spark.createDataFrame(list(rows), schema)  # it takes no Arrow table
+    if not hasattr(spark, "dataSource"):  # PySpark 3.5 takes no Arrow table
+        return spark.createDataFrame(list(rows), schema)
     from pyspark.sql.pandas.types import to_arrow_schema
     from pyspark.sql.types import StructType
 

@@ -1,4 +1,4 @@
-"""A session of ours gets ready while the driver looks at the input."""
+"""A session of ours gets ready while the driver plans a step."""
 
 import pyarrow as pa
 

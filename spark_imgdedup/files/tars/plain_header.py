@@ -28,7 +28,7 @@ def plain_header(kind: type[_Header], block: bytes, encoding: str, errors: str) 
         return None
     try:
         said = _number(checksum)
-        if _sum(block) - sum(checksum) + 8 * ord(" ") != said:
+        if _checksum(block, checksum) != said:
             return None
         found = kind(_usual_text(prefix, encoding, errors))
         found.name = f"{found.name}/{_text(name, encoding, errors)}" if found.name else _text(name, encoding, errors)
@@ -50,8 +50,7 @@ def pax_size(block: bytes) -> int | None:
     try:
         for number in (mode, uid, gid, mtime, major, minor):
             _usual_number(number)  # tarfile refuses what is none
-        is_whole = _sum(block) - sum(checksum) + 8 * ord(" ") == _number(checksum)
-        return _number(size) if is_whole and magic in _MAGICS else None
+        return _number(size) if magic in _MAGICS and _checksum(block, checksum) == _number(checksum) else None
     except ValueError:
         return None
 
@@ -65,6 +64,10 @@ def plain_times(records: bytes) -> dict[str, str] | None:
             return None
         found[match[2].decode()], place = match[3].decode(), match.end()
     return found
+
+
+def _checksum(block: bytes, field: bytes) -> int:
+    return _sum(block) - sum(field) + 8 * ord(" ")  # its own field counts as blanks
 
 
 def _sum(block: bytes) -> int:

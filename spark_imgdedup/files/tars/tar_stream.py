@@ -81,7 +81,7 @@ class _StrictTarInfo(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc]
 
     @classmethod
-    def _file_with_times(cls, block: bytes, tar: Any) -> Any:
+    def _file_with_times(cls, block: bytes, place: int, tar: Any) -> Self | None:
         """The file whose times the PAX header of this block tells, and nothing else; as tarfile reads it."""
         size = None if tar.pax_headers else pax_size(block)
         if size is None or size > _BLOCK:
@@ -92,8 +92,9 @@ class _StrictTarInfo(tarfile.TarInfo):
         if found is None or found.type != tarfile.REGTYPE:
             return None
         tar.fileobj.read(2 * _BLOCK)
-        found = found._proc_builtin(tar)  # type: ignore[attr-defined]  # tarfile's own, and so the next
-        found._apply_pax_info(times, tar.encoding, tar.errors)
+        found._proc_builtin(tar)  # type: ignore[attr-defined]  # tarfile's own, and so the next
+        found._apply_pax_info(times, tar.encoding, tar.errors)  # type: ignore[attr-defined]
+        found.offset = place
         return found
 
     @classmethod
@@ -125,10 +126,7 @@ class _StrictTarInfo(tarfile.TarInfo):
         place = tar.fileobj.tell() - len(block)
         tar.fileobj.left, tar.fileobj.heads = MAX_HEADER_BYTES, bytearray(block)
         try:
-            found: Self | None = cls._file_with_times(block, tar)
-            info = found or cls._header(block, place, n_zero, tar)
-            info.offset = place
-            found = found or info._proc_member(tar)
+            found = cls._file_with_times(block, place, tar) or cls._by_tarfile(block, place, n_zero, tar)
             _require_possible(found, tar)
             return found
         except _HOSTILE as error:
@@ -137,14 +135,17 @@ class _StrictTarInfo(tarfile.TarInfo):
             tar.n_extensions, tar.fileobj.left = 0, None
 
     @classmethod
-    def _header(cls, block: bytes, place: int, n_zero: int, tar: Any) -> Self:
+    def _by_tarfile(cls, block: bytes, place: int, n_zero: int, tar: Any) -> Self:
         try:
-            return cls.frombuf(block, tar.encoding, tar.errors)
-        except _HOSTILE as error:
+            info = cls.frombuf(block, tar.encoding, tar.errors)
+        except _HOSTILE:
             if not n_zero:
                 raise
             tar.fileobj.left = None
-            raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from error
+            raise DamagedTarError(_what_follows(block, place, tar.fileobj)) from None
+        info.offset = place
+        found: Self = info._proc_member(tar)
+        return found
 
 
 def _after_zeros(source: HeaderSource) -> tuple[bytes, int]:
