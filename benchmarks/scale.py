@@ -4,8 +4,9 @@
     python benchmarks/scale.py --write    writes them there
 
 Constants come from results/*.json of two cores, but for FIXED, from a run of 290 images. A step's seconds are what it
-costs at any size (jobs of a warm session), what an image costs on a core, its matrix products at the share of sgemm
-that the kernels reach, and never less than its bytes at the rate of the store. What one task does alone is not divided
+costs at any size (jobs of a warm session), what an image costs on a core, of hashes what it costs beside each other
+image, its matrix products at the share of sgemm that the kernels reach, and never less than its bytes at the rate of
+the store. What one task does alone is not divided
 by the cores.
 """
 
@@ -27,6 +28,7 @@ PAGE = Path(__file__).parents[1] / "docs/scale.md"
 DIM = 1280  # of the default model
 IMAGE_BYTES = 100_000
 ROW_BYTES = 300  # of an image's row beside its vector: ids, digests, hashes, sizes
+MEMBER_BYTES = 2 * 28 * 17  # of an image's hashes, its own and its mirror's, in each band
 SHARE_REMOVED = 0.3
 # A machine, and what a store gives it: 10 Gbit/s.
 CORES, STORE_BYTES = 16, 1.0e9
@@ -36,7 +38,7 @@ ASSIGN_SHARE, PAIR_SHARE, PLAN = 0.74, 0.60, 1.5
 # Mean of clusters that are not all of one size: N²/(2K) times this were compared at 10⁶.
 SKEW = 1.15
 # Seconds at any size of steps that growth.py does not run.
-FIXED = {"embed": 5.0, "detect": 3.0, "remove": 2.0}
+FIXED = {"embed": 5.0, "detect": 1.0, "remove": 2.0}
 
 
 def result(name):
@@ -49,6 +51,7 @@ class Constants:
 
     embed: float  # seconds an image
     detect: float
+    detect_beside: float  # seconds an image and each other image
     search: float  # cluster, pairwise and identify, outside products
     remove: float  # seconds a byte
     fixed: dict[str, float]  # seconds of a step at any size
@@ -57,14 +60,15 @@ class Constants:
     @classmethod
     def measured(cls) -> Constants:
         """Those of results/."""
-        embed, remove, growth, soak = (result(name) for name in ("embed", "remove", "growth", "soak"))
+        embed, remove, growth, near = (result(name) for name in ("embed", "remove", "growth", "near_hashes"))
         first, middle, last = growth["sizes"]
         of_core = growth["cores"]
         search = (last["cpu_outside"] - middle["cpu_outside"]) / (last["rows"] - middle["rows"])
         at_once = next(value for name, value in remove.items() if name.startswith(f"{remove['cores']} "))
         return cls(
             embed=of_core / embed["images_per_second"]["embed step"],
-            detect=of_core * soak["seconds_by_step"]["detect"] / soak["images"],
+            detect=near["of_a_core"]["linear"],
+            detect_beside=near["of_a_core"]["quadratic"],
             search=search,
             remove=remove["cores"] / (at_once["a third leaves"]["MB_per_s"] * 1e6),
             fixed=FIXED | first["outside"],
@@ -105,6 +109,11 @@ def search(n: int, dim: int, cores: int, constants: Constants, comparisons: floa
     }
 
 
+def detect(n: int, cores: int, constants: Constants) -> float:
+    """Seconds of detect, its bytes left aside."""
+    return constants.fixed["detect"] + (constants.detect + constants.detect_beside * n) * n / cores
+
+
 def steps(n: int, machines: int, constants: Constants) -> list[Step]:
     """Of the default run over `n` images in tars."""
     cores, store = machines * CORES, machines * STORE_BYTES
@@ -116,7 +125,7 @@ def steps(n: int, machines: int, constants: Constants) -> list[Step]:
 
     found = [
         Step("embed", constants.fixed["embed"] + constants.embed * n / cores, images, 0, vectors + rows, 0.6e9),
-        Step("detect", constants.fixed["detect"] + constants.detect * n / cores, rows, rows, 0.1 * rows, 0.5e9),
+        Step("detect", detect(n, cores, constants), rows, rows + MEMBER_BYTES * n, 0.1 * rows, 0.5e9),
         Step("cluster", of_search["cluster"], 2 * vectors, 4.0 * DIM * sample, vectors, 4.0 * DIM * sample + 0.3e9),
         Step("pairwise", of_search["pairwise"], PLAN * vectors, 0, 40.0 * n, 0.9e9),
         Step("identify", of_search["identify"], 40.0 * n, 80.0 * n, 60.0 * SHARE_REMOVED * n, 0.6e9),
@@ -168,9 +177,10 @@ def checks(constants: Constants) -> list[tuple[str, float, float]]:
         pairs = ours["counts"]["pairwise"]["comparisons"]
         parts = search(run["rows"], run["dim"], run["cores"], constants, pairs)
         found.append((f"search, {run['rows']:,} x {run['dim']}", sum(parts.values()), ours["seconds_in_all"]))
-    soak = result("soak")
-    seconds = constants.fixed["detect"] + constants.detect * soak["images"] / 2
-    found.append((f"detect, {soak['images']:,} images", seconds, soak["seconds_by_step"]["detect"]))
+    near = result("near_hashes")
+    for size in near["sizes"]:
+        n = size["images"]
+        found.append((f"detect, {n:,} images", detect(n, near["cores"], constants), sum(size["seconds"].values())))
     return found
 
 
@@ -184,7 +194,8 @@ def check_table(constants: Constants) -> list[str]:
 def constants_table(constants: Constants) -> list[str]:
     per_core = [
         ("an image in `embed`, 640 pixels wide", f"{constants.embed * 1e3:.1f} ms", "embed.json"),
-        ("an image in `detect`", f"{constants.detect * 1e6:.0f} µs", "soak.json"),
+        ("an image in `detect`", f"{constants.detect * 1e6:.0f} µs", "near_hashes.json"),
+        ("and beside each million others", f"{constants.detect_beside * 1e12:.0f} µs", "near_hashes.json"),
         (
             "an image in `cluster`, `pairwise` and `identify`, outside products",
             f"{constants.search * 1e6:.0f} µs",

@@ -62,7 +62,8 @@ from spark_imgdedup.runs.undeletion import insert_brought_back
 from spark_imgdedup.runs.vectors import LINKS, PROBES, open_blocks, searched_vectors, store_blocks
 from spark_imgdedup.runs.written import trace_input
 from spark_imgdedup.stages.centroids import fit_source, measure
-from spark_imgdedup.stages.detect import group_exact, near_hashes, search_recall
+from spark_imgdedup.stages.detect import group_exact
+from spark_imgdedup.stages.near_hashes import near_hashes, search_recall
 from spark_imgdedup.stages.preference import preference
 from spark_imgdedup.stages.remove import mark_removals, select_ids
 from spark_imgdedup.stages.score import check_filters, filters_of, score_images
@@ -115,7 +116,9 @@ def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dic
     if "phash" not in config.detect.hashes:
         return {}
     bits, radius = config.detect.phash_bits, config.detect.searched_radius
-    near = near_hashes(images, n_bits=bits, radius=radius)
+    records = (tables.record(step) for step in ("embed", "hashes"))
+    n_images = max(record.counts.table_rows for record in records if record is not None)
+    near = near_hashes(images, n_bits=bits, radius=radius, n_images=n_images)
     return {"near_hashes": tables.write("near_hashes", near).count(), **search_recall(n_bits=bits, radius=radius)}
 
 

@@ -1,32 +1,18 @@
-"""images -> copies, near_hashes: what repeats by its digests or by its perceptual hash, without a model.
+"""images -> copies: what repeats by its digests or, with `near_hashes`, by its perceptual hash, without a model.
 
 Rows need `image_id`; leave out those that have `rejected_because` set.
 """
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from spark_imgdedup import schemas
-from spark_imgdedup.errors import SchemaError
-from spark_imgdedup.kernels.bands import BandPlan, bands, expected_recall, plan_bands
-from spark_imgdedup.kernels.hashes import words
-from spark_imgdedup.stages.partitions import shuffle_partitions
+from spark_imgdedup.stages.near_hashes import HASH
 from spark_imgdedup.stages.preference import Order, first_of, precedes, rank_struct, sort_keys
-from spark_imgdedup.stages.tasks import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-HASH, VIEWS = "phash", "phash_views"
-# Hashes that agree in one band and are compared by one task with all others of that band.
-BAND_ROWS = 1 << 14
 
 
 def group_exact(images: DataFrame, *, order: Order) -> DataFrame:
@@ -70,57 +56,6 @@ def collapse_copies(images: DataFrame, copies: DataFrame) -> DataFrame:
     return kept.join(counts, "image_id", "left").fillna(0, ["dup_count"])
 
 
-def near_hashes(images: DataFrame, *, n_bits: int, radius: int) -> DataFrame:
-    """Pairs of distinct hashes that differ in at most `radius` bits, each pair once: phash_a < phash_b, hamming int.
-
-    Hashes are those of the images as they are and those of their other orientations (phash_views); at least one of a
-    pair is of an image as it is. They say nothing of images and of which is preferred, so they hold for any ranking. A
-    value that two images share is no pair. All pairs
-    are found up to `kernels.bands.plan_bands(n_bits, radius).lossless_radius`; `search_recall` tells how many beyond.
-
-    Args:
-        images: phash binary of n_bits / 8 bytes, null in rows that have no hash; and, if there is such a column,
-            phash_views binary, any number of hashes one after the other.
-        n_bits: 64 or 256.
-        radius: Hamming distance.
-
-    Raises:
-        SchemaError: the column is missing, or (in the worker) a hash has another length.
-        ValueError: n_bits or radius is out of range.
-    """
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    plan = plan_bands(n_bits, radius)
-    in_band = Window.partitionBy("band", "band_key")
-    shared = _in_bands(_distinct_hashes(images, n_bits), plan, radius).withColumn("size", F.count("*").over(in_band))
-    shared = shared.where("size > 1")
-    # A large band is cut into parts on one side and repeated for each part on the other: no task has all of its pairs.
-    n_parts = F.ceil(F.col("size") / BAND_ROWS).cast("int")
-    x = shared.withColumn("part", F.pmod(F.xxhash64(HASH), n_parts).cast("int"))
-    y = shared.withColumn("part", F.explode(F.sequence(F.lit(0), n_parts - 1)))
-    place = ("band", "band_key", "part")
-    # A number of our own: adaptive execution merges small partitions by their bytes, and here cost is their square.
-    n_tasks = shuffle_partitions(images)
-    x, y = (side.repartition(n_tasks, *place).alias(name) for name, side in (("x", x), ("y", y)))
-    together = functools.reduce(operator.and_, (F.col(f"x.{name}") == F.col(f"y.{name}") for name in place))
-    differing = (F.bit_count(F.col(f"x.{word}").bitwiseXOR(F.col(f"y.{word}"))) for word in _word_columns(plan.n_bits))
-    distance = functools.reduce(operator.add, differing)
-    first, second = F.col(f"x.{HASH}"), F.col(f"y.{HASH}")
-    of_images = F.col("x.is_own") | F.col("y.is_own")
-    near = x.join(y.hint("merge"), together & (distance <= radius) & (first < second) & of_images)
-    # A pair is found once for each band in which it agrees.
-    return near.select(first.alias("phash_a"), second.alias("phash_b"), distance.alias("hamming")).distinct()
-
-
-def search_recall(*, n_bits: int, radius: int) -> dict[str, Any]:
-    """lossless_radius of the search for near hashes, and beyond it the expected recall at each distance."""
-    lossless = plan_bands(n_bits, radius).lossless_radius
-    beyond = range(lossless + 1, radius + 1)
-    recall = {str(distance): round(expected_recall(n_bits, radius, distance), 4) for distance in beyond}
-    return {"lossless_radius": lossless, "expected_recall": recall}
-
-
 def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFrame:
     """The images with a preferred one whose hash is equal or near, even if that one is itself removed (`semdedup`).
 
@@ -151,60 +86,6 @@ def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFra
     both = Window.partitionBy(f"rank.{id_field}")
     nearest = better.withColumn("least", F.min("hamming").over(both)).where("hamming = least")
     return nearest.select(f"rank.{id_field}", F.col(f"best.{id_field}").alias("max_id"), "hamming")
-
-
-def _distinct_hashes(images: DataFrame, n_bits: int) -> DataFrame:
-    """(phash, is_own): each value once, and whether it is that of an image as it is."""
-    from pyspark.sql import functions as F
-
-    _require(images, {HASH: "binary"}, ())
-    hashes = images.where(f"{HASH} is not null").select(HASH, F.lit(True).alias("is_own"))
-    if VIEWS in images.columns:
-        _require(images, {VIEWS: "binary"}, ())
-        size = n_bits // 8
-        places = f"sequence(0, (length({VIEWS}) - 1) div {size})"
-        views = f"explode(transform({places}, place -> substring({VIEWS}, place * {size} + 1, {size})))"
-        turned = images.where(f"length({VIEWS}) > 0").select(F.expr(views).alias(HASH), F.lit(False).alias("is_own"))
-        hashes = hashes.unionByName(turned)
-    return hashes.groupBy(HASH).agg(F.bool_or("is_own").alias("is_own"))
-
-
-def _in_bands(hashes: DataFrame, plan: BandPlan, radius: int) -> DataFrame:
-    """Each hash once for each band, is_own, and its bits as integers word0, word1 and so on."""
-    from pyspark.sql import functions as F
-
-    names = _word_columns(plan.n_bits)
-
-    def cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if batch.num_rows:
-                matrix = _to_matrix(batch.column(0), plan.n_bits)
-                numbers = words(matrix).view(np.int64)
-                keys = bands(matrix, radius=radius)
-                offsets = pa.array(np.arange(len(keys) + 1, dtype=np.int32) * keys.shape[1])
-                columns = {HASH: batch.column(0), "is_own": batch.column(1)}
-                columns |= {name: pa.array(numbers[:, place]) for place, name in enumerate(names)}
-                columns["band_keys"] = pa.ListArray.from_arrays(offsets, pa.array(keys.ravel()))
-                yield pa.RecordBatch.from_pydict(columns)
-
-    schema = f"{HASH} binary, is_own boolean, {', '.join(f'{name} bigint' for name in names)}, band_keys array<bigint>"
-    cut_up = map_batches(hashes, cut, schema)
-    return cut_up.select(HASH, "is_own", *names, F.posexplode("band_keys").alias("band", "band_key"))
-
-
-def _to_matrix(column: pa.Array, n_bits: int) -> np.ndarray:
-    values = column.to_pylist()
-    wrong = next((value for value in values if len(value) * 8 != n_bits), None)
-    if wrong is not None:
-        raise SchemaError(
-            f"Column {HASH} must hold hashes of {n_bits} bits, found one of {len(wrong) * 8}. Set the number of bits "
-            "that the images were hashed with, or hash them again."
-        )
-    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), n_bits // 8)
-
-
-def _word_columns(n_bits: int) -> list[str]:
-    return [f"word{place}" for place in range(n_bits // 64)]
 
 
 def _require(images: DataFrame, columns: dict[str, str | None], order: Order) -> None:

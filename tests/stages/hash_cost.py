@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from pyspark.sql import functions as F
+import numpy as np
 
-from spark_imgdedup.kernels.bands import plan_bands
-from spark_imgdedup.stages import detect
-from spark_imgdedup.stages.detect import _distinct_hashes, _in_bands
+from spark_imgdedup.kernels.bands import bands
+from spark_imgdedup.stages.near_hashes import _distinct_hashes
 
 
 def phash_cost(images, *, n_bits, radius):
-    """Runs a Spark job that counts the members of each band and compares nothing.
+    """Counts the members of each band and compares nothing.
 
     Gives n_hashes (distinct), n_bands, n_candidates (pairs to compare, once for each band they share; without bands it
-    would be n_hashes ** 2 / 2), largest_band, n_split_bands (bands too large for one task).
+    would be n_hashes ** 2 / 2), largest_band.
     """
-    plan = plan_bands(n_bits, radius)
-    n = F.col("count")
-    found = (
-        _in_bands(_distinct_hashes(images, n_bits), plan, radius)
-        .groupBy("band", "band_key")
-        .count()
-        .agg(
-            F.sum(F.when(F.col("band") == 0, n)).alias("n_hashes"),
-            F.sum((n * (n - 1) / 2).cast("bigint")).alias("n_candidates"),
-            F.max(n).alias("largest_band"),
-            F.count_if(n > detect.BAND_ROWS).alias("n_split_bands"),
-        )
-        .first()
-    )
-    counts = found.asDict() if found else {}
-    return {"n_bands": len(plan.bands), **{name: value or 0 for name, value in counts.items()}}
+    hashes = [bytes(row.phash) for row in _distinct_hashes(images, n_bits).collect()]
+    keys = bands(np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), n_bits // 8), radius=radius)
+    sizes = np.concatenate([np.unique(column, return_counts=True)[1] for column in keys.T])
+    return {
+        "n_hashes": len(hashes),
+        "n_bands": keys.shape[1],
+        "n_candidates": int((sizes * (sizes - 1) // 2).sum()),
+        "largest_band": int(sizes.max(initial=0)),
+    }

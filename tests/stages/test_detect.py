@@ -8,9 +8,10 @@ import pytest
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances
-from spark_imgdedup.stages import detect
-from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes, near_hashes
+from spark_imgdedup.stages import near_hashes as near_search
+from spark_imgdedup.stages.detect import collapse_copies, group_exact, match_hashes
 from spark_imgdedup.stages.local_rows import local_rows
+from spark_imgdedup.stages.near_hashes import near_hashes
 from spark_imgdedup.stages.preference import preference
 from tests.stages.hash_cost import phash_cost
 
@@ -316,13 +317,19 @@ def test_every_planted_neighbour_is_found_among_20000_hashes(spark, n_bits, radi
     assert cost["n_candidates"] < 1.2 * cost["n_bands"] * (2e8 / 2**16 + 200)
 
 
-@pytest.mark.parametrize("parts", [3, 1 << 14], ids=["bands in parts", "whole bands"])
+@pytest.fixture(params=[None, 20], ids=["whole groups", "crowds in tiles"])
+def crowd(request, monkeypatch):
+    """How many members make a crowd."""
+    if request.param is not None:
+        monkeypatch.setattr(near_search, "CROWD", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("radius", [3, 6])
-def test_crowded_hashes_give_the_pairs_of_brute_force(spark, monkeypatch, radius, parts):
-    monkeypatch.setattr(detect, "BAND_ROWS", parts)
+def test_crowded_hashes_give_the_pairs_of_brute_force(spark, crowd, radius):
     rng = np.random.default_rng(0)
     seeds = rng.integers(0, 256, (8, 8), dtype=np.uint8)
-    hashes = np.unique(np.concatenate([flip(rng, seeds, n_flips) for n_flips in range(6)]), axis=0)
+    hashes = np.unique(np.concatenate([flip(rng, np.repeat(seeds, 9, 0), n_flips) for n_flips in range(6)]), axis=0)
     images = hashed_rows(spark, hashes).repartition(3)
 
     pairs = near_hashes(images, n_bits=64, radius=radius).collect()
@@ -330,10 +337,12 @@ def test_crowded_hashes_give_the_pairs_of_brute_force(spark, monkeypatch, radius
     number = {row.tobytes(): place for place, row in enumerate(hashes)}  # np.unique has sorted them
     assert len(pairs) == len(near_rows(hashes, radius)) > len(seeds)
     assert {(number[bytes(a)], number[bytes(b)], distance) for a, b, distance in pairs} == near_rows(hashes, radius)
+    assert phash_cost(images, n_bits=64, radius=radius)["largest_band"] > 20
 
 
-def test_a_band_that_all_hashes_share_is_split_and_loses_nothing(spark, monkeypatch):
-    monkeypatch.setattr(detect, "BAND_ROWS", 100)
+def test_a_group_of_all_hashes_is_cut_and_loses_nothing(spark, monkeypatch):
+    monkeypatch.setattr(near_search, "CROWD", 300)
+    monkeypatch.setattr(near_search, "SAMPLED", 1000)
     hashes = np.random.default_rng(0).integers(0, 256, (1000, 8), dtype=np.uint8)
     hashes[:, :2] = 7
     hashes[-20:] = hashes[:20]
@@ -341,7 +350,18 @@ def test_a_band_that_all_hashes_share_is_split_and_loses_nothing(spark, monkeypa
     images = hashed_rows(spark, hashes)
 
     assert matches(images, EASY, radius=3) == [(f"i{980 + i:06d}", f"i{i:06d}", 2) for i in range(20)]
-    assert phash_cost(images, n_bits=64, radius=3)["n_split_bands"] == 1
+    assert phash_cost(images, n_bits=64, radius=3)["largest_band"] == 1000
+
+
+def test_a_task_that_gets_several_buckets_compares_them_one_after_the_other(spark, monkeypatch):
+    monkeypatch.setattr(near_search, "MEMBERS", 0)
+    rng = np.random.default_rng(1)
+    seeds = rng.integers(0, 256, (50, 8), dtype=np.uint8)
+    hashes = np.concatenate([seeds, flip(rng, seeds, 2)])
+
+    pairs = near_hashes(hashed_rows(spark, hashes), n_bits=64, radius=2).collect()
+
+    assert len(pairs) == len(near_rows(hashes, 2)) >= 50
 
 
 def test_many_equal_hashes_all_name_the_preferred_one(spark):
@@ -363,7 +383,6 @@ def test_images_without_hashes_give_no_pairs(spark):
         "n_hashes": 0,
         "n_candidates": 0,
         "largest_band": 0,
-        "n_split_bands": 0,
     }
 
 
