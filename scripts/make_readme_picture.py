@@ -22,7 +22,8 @@ from PIL import Image
 from spark_imgdedup.config import InputConfig
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.tars.shards import iter_samples, list_shards, sample_id
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from spark_imgdedup.kernels.images import decode_image
 from spark_imgdedup.report.page.build import build_pairs
 from spark_imgdedup.report.page.model import Band, Pair, Picture

@@ -28,7 +28,7 @@ from spark_imgdedup.files.tars.shards import (
     sample_id,
 )
 from spark_imgdedup.files.tars.sidecar import MAX_JSON_BYTES
-from spark_imgdedup.files.tars.tar_stream import MAX_TEXT, DamagedTarError
+from spark_imgdedup.files.tars.strict_headers import MAX_TEXT, DamagedTarError
 from spark_imgdedup.models.stream import ImageRecord
 from spark_imgdedup.stages.columns import field_arrays, field_columns
 from spark_imgdedup.stages.loose import iter_loose_images, map_loose_images, with_root

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars.shards import iter_samples
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from tests.tars import OneWay, jpeg, tar_bytes
 
 

@@ -10,7 +10,7 @@ from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars import gather
 from spark_imgdedup.files.tars.gather import open_tar
 from spark_imgdedup.files.tars.shards import Shard, iter_samples
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
 from tests.tars import tar_bytes
 
 SCATTERED = [("a.jpg", b"1"), ("b.jpg", b"2"), ("README", b"r"), ("a.txt", b"3"), ("c/d.jpg", b"4"), ("b.txt", b"5")]

@@ -22,7 +22,8 @@ from spark_imgdedup.files.tars.shards import (
     sample_id,
     split_name,
 )
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from spark_imgdedup.stages.read import iter_images
 from tests.tars import OneWay, encoded, jpeg, make_tar, tar_bytes
 

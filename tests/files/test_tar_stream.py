@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from spark_imgdedup.config import InputConfig
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars.shards import Shard, iter_samples
-from spark_imgdedup.files.tars.tar_stream import (
+from spark_imgdedup.files.tars.strict_headers import (
     MAX_EXTENSIONS,
     MAX_HOLE_BYTES,
     MAX_PIECES,
     DamagedTarError,
-    TarStream,
     has_too_many_holes,
 )
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from spark_imgdedup.stages.read import iter_images
 from tests.tars import OneWay, jpeg, tar_bytes
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars.shards import iter_samples
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from spark_imgdedup.kernels.images import ImageError, decode_image
 from tests.hostile.headers import END
 from tests.hostile.tars import N_SAMPLES, sample

@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from typing import IO
 
 from spark_imgdedup.files.copying.member_headers import without_pax
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream, carries_data
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError, carries_data
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 # Bytes of files that links name, in memory; more lie in a temporary file.
 SPOOL_BYTES = 64 * 2**20

@@ -12,7 +12,8 @@ from spark_imgdedup.files.copying.hard_links import LinkedFiles
 from spark_imgdedup.files.copying.removal_check import Gone, RemovalCheck
 from spark_imgdedup.files.tars.gather import open_tar
 from spark_imgdedup.files.tars.shards import Shard, split_name
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream, carries_data
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError, carries_data
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 
 @dataclass(frozen=True)

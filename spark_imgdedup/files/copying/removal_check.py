@@ -13,7 +13,8 @@ from typing import IO, cast
 
 from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files.tars.shards import Member, Sample, choose_image, split_name
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream, carries_data
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError, carries_data
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 # The keys that leave a shard, each with the sha256 of its image as it was when it was compared, or None.
 Gone = Mapping[str, str | None]

@@ -19,7 +19,7 @@ from spark_imgdedup.files.copying.tar_writer import KeptSample, TarWriter, Writt
 from spark_imgdedup.files.tars.gather import open_tar
 from spark_imgdedup.files.tars.member_names import unescaped
 from spark_imgdedup.files.tars.shards import Member, Sample, Shard, sample_id, split_name
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, carries_data
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError, carries_data
 
 # Where repacked tars keep members of no sample: WebDataset's readers pass over folders of such a name.
 NO_SAMPLE = "__no_sample__"

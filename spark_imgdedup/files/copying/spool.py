@@ -8,7 +8,8 @@ import tempfile
 from typing import IO, Any
 
 from spark_imgdedup.files.tars.shards import split_name
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream, has_too_many_holes, stored_bytes
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError, has_too_many_holes, stored_bytes
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 # Members above this are copied through a temporary file instead of memory.
 SPOOL_BYTES = 64 * 2**20

@@ -21,7 +21,8 @@ from spark_imgdedup.files.copying.member_headers import storable
 from spark_imgdedup.files.copying.raw_pieces import Piece, copy_piece
 from spark_imgdedup.files.copying.spool import as_plain_file, spooled
 from spark_imgdedup.files.tars.compressed import COPY_BYTES
-from spark_imgdedup.files.tars.tar_stream import TarStream, carries_data
+from spark_imgdedup.files.tars.strict_headers import carries_data
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 # What a place says that takes no more; each is a line, not a traceback.
 _REFUSALS = frozenset(

@@ -15,7 +15,8 @@ from spark_imgdedup.errors import ShardError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.tars.compressed import COPY_BYTES, decompressed
 from spark_imgdedup.files.tars.shards import Shard, split_name
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError, TarStream
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
+from spark_imgdedup.files.tars.tar_stream import TarStream
 
 # Headers held at a time: half a million take about 0.5 GB.
 MAX_GATHERED_MEMBERS = 500_000

@@ -13,8 +13,9 @@ MAX_HEADER_BYTES = 2**22  # of all that stands before a member's data, its list 
 class HeaderSource:
     """What tarfile reads from. A file that cannot seek is read forwards, and headers cannot take more than `left`."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], n_bytes: int | None = None) -> None:
         self._stream = stream
+        self._n_bytes = n_bytes  # where that is known, and it can seek
         self._can_seek = stream.seekable()
         self._place = stream.tell() if self._can_seek else 0
         self._ahead = b""
@@ -23,12 +24,15 @@ class HeaderSource:
         self.heads = bytearray()
 
     def peek(self, size: int) -> bytes:
-        """The next bytes; they are read once more."""
-        start, n_heads, left = self._place, len(self.heads), self.left
-        data = self.read(size)
-        del self.heads[n_heads:]
-        self._ahead, self._place, self.left = data + self._ahead, start, left
-        return data
+        """The next bytes, or all that are left; they are read once more."""
+        while len(self._ahead) < size and (more := self._stream.read(size - len(self._ahead))):
+            self._ahead += more
+        return self._ahead[:size]
+
+    def take(self, headers: bytes) -> None:
+        """Read what `peek` gave last as all headers of a member."""
+        self._ahead, self.heads = self._ahead[len(headers) :], bytearray(headers)
+        self._place += len(headers)
 
     def seekable(self) -> bool:
         """True where it can be read backwards too."""
@@ -53,6 +57,21 @@ class HeaderSource:
                 raise tarfile.ReadError("unexpected end of data")
         return self._place
 
+    def skip_to(self, place: int) -> None:
+        """Go to where what lies before is whole.
+
+        Raises:
+            tarfile.TarError: the file ends before it.
+        """
+        if self._n_bytes is None:
+            self.seek(place - 1)
+            if not self.read(1):
+                raise tarfile.ReadError("unexpected end of data")
+        elif place > self._n_bytes:
+            raise tarfile.ReadError("unexpected end of data")
+        else:
+            self.seek(place)
+
     def read(self, size: int) -> bytes:
         """As many bytes as asked for, or all that are left.
 
@@ -63,14 +82,17 @@ class HeaderSource:
             self.left -= size
             if self.left < 0:
                 raise tarfile.HeaderError(f"more than {MAX_HEADER_BYTES} bytes of headers for one member")
-        found = [self._ahead[:size] or self._stream.read(size)]
-        self._ahead = self._ahead[size:]
-        n_bytes = len(found[0])
-        while n_bytes < size and (more := self._stream.read(size - n_bytes)):  # raw files give less at a time
-            found.append(more)
-            n_bytes += len(more)
-        self._place += n_bytes
-        data = found[0] if len(found) == 1 else b"".join(found)
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        if len(data) < size:
+            data = self._read_on(data, size)
+        self._place += len(data)
         if self.left is not None:
             self.heads += data
         return data
+
+    def _read_on(self, begun: bytes, size: int) -> bytes:
+        found, n_bytes = [begun], len(begun)
+        while n_bytes < size and (more := self._stream.read(size - n_bytes)):  # raw files give less at a time
+            found.append(more)
+            n_bytes += len(more)
+        return b"".join(found)

@@ -12,6 +12,8 @@ _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
 
 def escaped(name: str) -> str:
     """A name as text: two names never become one, see `unescaped`."""
+    if name.isascii() and "\\" not in name:  # as nearly all are, and every member of a tar is asked
+        return name
     return _UNSAFE.sub(lambda found: 2 * found[0], name).encode("utf-8", "backslashreplace").decode()
 
 

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 _Header = TypeVar("_Header", bound=tarfile.TarInfo)
 # POSIX.1-2008, ustar interchange format; GNU tar fills the same fields.
-_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+# name | mode, uid, gid | size | mtime | checksum | type | all from the link's name to the prefix
+_FIELDS = struct.Struct("100s24s12s12s8sc343s12x")
+_OWNER, _REST = struct.Struct("8s8s8s"), struct.Struct("100s8s32s32s8s8s155s")
 _MAGICS = frozenset({b"ustar\x0000", b"ustar  \0"})
 _TYPES = frozenset({tarfile.REGTYPE, tarfile.XHDTYPE})
 # What WebDataset's writers say beside the plain header: a record of POSIX.1-2001, its own length first.
@@ -22,35 +24,33 @@ def plain_header(kind: type[_Header], block: bytes, encoding: str, errors: str) 
     """The header of a file, or of what a PAX header says of the next one, as tarfile reads it; None for any other."""
     if len(block) != tarfile.BLOCKSIZE:
         return None
-    fields = _FIELDS.unpack(block)
-    name, mode, uid, gid, size, mtime, checksum, type_, link, magic, user, group, major, minor, prefix = fields
-    if type_ not in _TYPES or magic not in _MAGICS:
+    name, owner, size, mtime, checksum, type_, rest = _FIELDS.unpack(block)
+    if type_ not in _TYPES:
         return None
     try:
-        said = _number(checksum)
-        if _checksum(block, checksum) != said:
+        said, of_most = _number(checksum), _rest(rest, encoding, errors)
+        if of_most is None or _checksum(block, checksum) != said:
             return None
-        found = kind(_usual_text(prefix, encoding, errors))
-        found.name = f"{found.name}/{_text(name, encoding, errors)}" if found.name else _text(name, encoding, errors)
-        found.mode, found.uid, found.gid = _usual_number(mode), _usual_number(uid), _usual_number(gid)
-        found.size, found.mtime, found.chksum = _number(size), _usual_number(mtime), said
-        found.type, found.linkname = type_, _usual_text(link, encoding, errors)
-        found.uname, found.gname = _usual_text(user, encoding, errors), _usual_text(group, encoding, errors)
-        found.devmajor, found.devminor = _usual_number(major), _usual_number(minor)
+        found = kind(_text(name, encoding, errors))
+        found.linkname, found.uname, found.gname, found.devmajor, found.devminor, prefix = of_most
+        if prefix:
+            found.name = f"{prefix}/{found.name}"
+        found.mode, found.uid, found.gid = _owner(owner)
+        found.size, found.mtime, found.chksum, found.type = _number(size), _usual_number(mtime), said, type_
     except ValueError:  # a number that is no octal text, such as one in base 256
         return None
     return found
 
 
-def pax_size(block: bytes) -> int | None:
+def pax_size(block: bytes, encoding: str, errors: str) -> int | None:
     """How many bytes a PAX header that says something of the next member has; None for any other header."""
     if len(block) != tarfile.BLOCKSIZE or block[156:157] != tarfile.XHDTYPE:
         return None
-    _, mode, uid, gid, size, mtime, checksum, _, _, magic, _, _, major, minor, _ = _FIELDS.unpack(block)
+    _, owner, size, mtime, checksum, _, rest = _FIELDS.unpack(block)
     try:
-        for number in (mode, uid, gid, mtime, major, minor):
-            _usual_number(number)  # tarfile refuses what is none
-        return _number(size) if magic in _MAGICS and _checksum(block, checksum) == _number(checksum) else None
+        _owner(owner), _usual_number(mtime)  # tarfile refuses what is no number
+        is_usual = _rest(rest, encoding, errors) is not None and _checksum(block, checksum) == _number(checksum)
+        return _number(size) if is_usual else None
     except ValueError:
         return None
 
@@ -85,4 +85,20 @@ def _text(field: bytes, encoding: str, errors: str) -> str:
 
 # Fields that most members of a tar have in common.
 _usual_number = functools.lru_cache(256)(_number)
-_usual_text = functools.lru_cache(256)(_text)
+
+
+@functools.lru_cache(256)
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """mode, uid, gid."""
+    mode, uid, gid = map(_number, _OWNER.unpack(fields))
+    return mode, uid, gid
+
+
+@functools.lru_cache(256)
+def _rest(fields: bytes, encoding: str, errors: str) -> tuple[str, str, str, int, int, str] | None:
+    """linkname, uname, gname, devmajor, devminor, prefix; None for a magic that is not known."""
+    link, magic, user, group, major, minor, prefix = _REST.unpack(fields)
+    if magic not in _MAGICS:
+        return None
+    link, user, group, prefix = (_text(field, encoding, errors) for field in (link, user, group, prefix))
+    return link, user, group, _number(major), _number(minor), prefix

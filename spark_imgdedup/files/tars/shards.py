@@ -19,14 +19,14 @@ from spark_imgdedup.files import storage
 from spark_imgdedup.files.listing import Listing, list_input
 from spark_imgdedup.files.tars.member_names import escaped
 from spark_imgdedup.files.tars.sidecar import JsonValue, read_fields
-from spark_imgdedup.files.tars.tar_stream import (
+from spark_imgdedup.files.tars.strict_headers import (
     MAX_HOLE_BYTES,
     DamagedTarError,
-    TarStream,
     carries_data,
     has_too_many_holes,
     stored_bytes,
 )
+from spark_imgdedup.files.tars.tar_stream import TarStream
 from spark_imgdedup.formats import IMAGE_SUFFIXES, TAR_SUFFIXES
 
 _TAR_ENDINGS = tuple(f".{suffix}" for suffix in TAR_SUFFIXES)

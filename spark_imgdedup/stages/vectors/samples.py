@@ -30,7 +30,7 @@ from spark_imgdedup.files.tars.shards import (
     sample_id,
     split_name,
 )
-from spark_imgdedup.files.tars.tar_stream import DamagedTarError
+from spark_imgdedup.files.tars.strict_headers import DamagedTarError
 from spark_imgdedup.kernels.bounds import ImageError
 from spark_imgdedup.stages.columns import id_as_text
 from spark_imgdedup.stages.local_rows import local_rows
