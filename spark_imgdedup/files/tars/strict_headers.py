@@ -78,10 +78,11 @@ class _StrictTarInfo(tarfile.TarInfo):
     @classmethod
     def _file_with_times(cls, tar: Any) -> Self | None:
         """The next member as tarfile reads it, if it is a file behind a PAX header that tells its times alone."""
-        place, ahead = tar.fileobj.tell(), tar.fileobj.peek(_WITH_TIMES)
-        size = None if tar.pax_headers else pax_size(ahead[:_BLOCK], tar.encoding, tar.errors)
+        place, block = tar.fileobj.tell(), tar.fileobj.peek(_BLOCK)
+        size = None if tar.pax_headers else pax_size(block, tar.encoding, tar.errors)
         if size is None or size > _BLOCK:
             return None
+        ahead = tar.fileobj.peek(_WITH_TIMES)
         times = plain_times(ahead[_BLOCK : _BLOCK + size])
         found = plain_header(cls, ahead[2 * _BLOCK :], tar.encoding, tar.errors) if times else None
         if found is None or found.type != tarfile.REGTYPE or not 0 <= found.size < MAX_OFFSET - place:
