@@ -29,6 +29,8 @@ HASH, VIEWS = "phash", "phash_views"
 MOST_HASHES = 8
 # Groups travel in that many buckets at least, and a task compares those of several at once, up to so many members.
 BUCKETS, BUCKETS_PER_TASK, MEMBERS = 256, 4, 1 << 20
+# Hashes that are cut into bands at once: 16 MB of members, however long Spark's Arrow batches were set.
+HASHES = 10_000
 # A group of more members is a crowd, whose tiles have as many: 3.4e10 pairs, 2 minutes of a core.
 CROWD = 1 << 18
 # Hashes, about, among which crowds are looked for.
@@ -127,11 +129,11 @@ def _crowds(hashes: DataFrame, n_bits: int, radius: int, n_most: int) -> dict[in
 
 
 def _matrices(batches: Iterable[pa.RecordBatch], n_bits: int) -> Iterator[tuple[Hashes, np.ndarray]]:
-    """(N, B) uint8 and (N,) bool of each batch of `_distinct_hashes`."""
+    """(N, B) uint8 and (N,) bool of `_distinct_hashes`, at most HASHES at a time."""
     for batch in batches:
-        if batch.num_rows:
-            is_own = batch.column(1).to_numpy(zero_copy_only=False)
-            yield _to_matrix(batch.column(0), n_bits), is_own
+        for start in range(0, batch.num_rows, HASHES):
+            part = batch.slice(start, HASHES)
+            yield _to_matrix(part.column(0), n_bits), part.column(1).to_numpy(zero_copy_only=False)
 
 
 def _to_matrix(column: pa.Array, n_bits: int) -> Hashes:
