@@ -70,7 +70,7 @@ class BandGroups:
             is_own: (M,), whether it is the hash of an image as it is.
         """
         order = np.argsort(groups, kind="stable")
-        groups, is_own = groups[order], is_own[order]
+        given, groups, is_own = groups, groups[order], is_own[order]
         columns = [np.ascontiguousarray(column) for column in words(hashes)[order].T]
         ends = np.flatnonzero(np.append(groups[1:] != groups[:-1], True)) + 1
         n_after = np.repeat(ends, np.diff(ends, prepend=0)) - np.arange(len(groups)) - 1
@@ -89,11 +89,9 @@ class BandGroups:
         if not found:
             return NearPairs(order[:0], order[:0], np.zeros(0, np.uint16))
         pairs = NearPairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
-        original = np.empty_like(groups)
-        original[order] = groups
         parts = (slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(pairs.left), _PAIRS_AT_ONCE))
         belongs = [self._belongs_to(hashes[pairs.left[part]], hashes[pairs.right[part]]) for part in parts]
-        mine = np.concatenate([groups[:0], *belongs]) == original[pairs.left]
+        mine = np.concatenate([groups[:0], *belongs]) == given[pairs.left]
         return NearPairs(*(column[mine] for column in pairs))
 
     def _belongs_to(self, left: Hashes, right: Hashes) -> Numbers:

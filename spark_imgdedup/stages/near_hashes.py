@@ -42,8 +42,8 @@ def near_hashes(images: DataFrame, *, n_bits: int, radius: int, n_images: int | 
 
     Hashes are those of the images as they are and those of their other orientations (phash_views); at least one of a
     pair is of an image as it is. They say nothing of images and of which is preferred, so they hold for any ranking. A
-    value that two images share is no pair. All pairs
-    are found up to `kernels.bands.plan_bands(n_bits, radius).lossless_radius`; `search_recall` tells how many beyond.
+    value that two images share is no pair. All pairs are found up to the lossless_radius of `kernels.bands.plan_bands`;
+    `search_recall` tells how many beyond.
 
     Args:
         images: phash binary of n_bits / 8 bytes, null in rows that have no hash; and, if there is such a column,
