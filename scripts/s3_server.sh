@@ -128,6 +128,7 @@ start() {
       printf 'export %s\n' "AWS_ACCESS_KEY_ID=$access" "AWS_SECRET_ACCESS_KEY=$secret" \
         "AWS_ENDPOINT_URL=http://127.0.0.1:$port" AWS_DEFAULT_REGION=us-east-1 AWS_REGION=us-east-1 >"$folder/s3.env"
     )
+    SECONDS=0 # since the server began, however long it took to build
     until answers "http://127.0.0.1:$port/"; do
       if ! is_running || ((SECONDS > limit)); then
         tail -n 5 "$folder/server.log" >&2
