@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
+from pathlib import Path
 
 from tests.object_stores.stores import S3, script
 
@@ -56,5 +58,24 @@ def test_stopping_takes_it_away_and_what_it_stores_is_there_at_the_next_start(st
         assert gone.returncode == 1
         assert second.secret == first.secret
         assert second.fs.cat_file("datasets/a") == b"kept"
+    finally:
+        script("stop", tmp_path)
+
+
+def test_a_slow_build_takes_nothing_from_the_time_that_the_server_has(strict_s3, tmp_path):
+    built = next(Path.home().glob(".cache/spark-imgdedup/bin/versitygw-v*"))
+    go = tmp_path / "path/go"
+    go.parent.mkdir()
+    slow = tmp_path / "slow"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {built} "$@"\n')
+    go.write_text(f'#!/bin/sh\nsleep 5\ncp {slow} "$GOBIN/versitygw"\n')
+    for file in (go, slow):
+        file.chmod(0o755)
+    path = f"{go.parent}:{os.environ['PATH']}"
+
+    started = script("start", tmp_path, PATH=path, S3_BIN=str(tmp_path / "bin"), START_SECONDS="4")
+
+    try:
+        assert started.returncode == 0, started.stderr
     finally:
         script("stop", tmp_path)
