@@ -6,8 +6,7 @@
 Constants come from results/*.json of two cores, but for FIXED, from a run of 290 images. A step's seconds are what it
 costs at any size (jobs of a warm session), what an image costs on a core, of hashes what it costs beside each other
 image, its matrix products at the share of sgemm that the kernels reach, and never less than its bytes at the rate of
-the store. What one task does alone is not divided
-by the cores.
+the store. What one task does alone is not divided by the cores.
 """
 
 from __future__ import annotations

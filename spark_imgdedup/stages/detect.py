@@ -30,7 +30,7 @@ def group_exact(images: DataFrame, *, order: Order) -> DataFrame:
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    _require(images, {"sha256": "string"}, order)
+    schemas.require(images, {"sha256": "string", **{name: None for name, _ in order}}, stage="detect")
     either = [F.col(name) for name in ("sha256", "pixel_sha256") if name in images.columns]
     rows = images.select(*either, rank_struct(images, order)).withColumn("digest", F.coalesce(*either))
     rows = rows.where("digest is not null")
@@ -86,7 +86,3 @@ def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFra
     both = Window.partitionBy(f"rank.{id_field}")
     nearest = better.withColumn("least", F.min("hamming").over(both)).where("hamming = least")
     return nearest.select(f"rank.{id_field}", F.col(f"best.{id_field}").alias("max_id"), "hamming")
-
-
-def _require(images: DataFrame, columns: dict[str, str | None], order: Order) -> None:
-    schemas.require(images, {**columns, **{name: None for name, _ in order}}, stage="detect")
