@@ -28,6 +28,7 @@ DIM = 1280  # of the default model
 IMAGE_BYTES = 100_000
 ROW_BYTES = 300  # of an image's row beside its vector: ids, digests, hashes, sizes
 MEMBER_BYTES = 2 * 28 * 17  # of an image's hashes, its own and its mirror's, in each band
+MARK_BYTES = 60  # of an image's id, its file and its row, which meet the ids of copies
 SHARE_REMOVED = 0.3
 # A machine, and what a store gives it: 10 Gbit/s.
 CORES, STORE_BYTES = 16, 1.0e9
@@ -51,6 +52,7 @@ class Constants:
     embed: float  # seconds an image
     detect: float
     detect_beside: float  # seconds an image and each other image
+    collapse: float  # seconds an image whose exact copies are marked
     search: float  # cluster, pairwise and identify, outside products
     remove: float  # seconds a byte
     fixed: dict[str, float]  # seconds of a step at any size
@@ -60,6 +62,8 @@ class Constants:
     def measured(cls) -> Constants:
         """Those of results/."""
         embed, remove, growth, near = (result(name) for name in ("embed", "remove", "growth", "near_hashes"))
+        collapsed = result("collapsed")
+        few, many = collapsed["sizes"][-2:]
         first, middle, last = growth["sizes"]
         of_core = growth["cores"]
         search = (last["cpu_outside"] - middle["cpu_outside"]) / (last["rows"] - middle["rows"])
@@ -68,6 +72,9 @@ class Constants:
             embed=of_core / embed["images_per_second"]["embed step"],
             detect=near["of_a_core"]["linear"],
             detect_beside=near["of_a_core"]["quadratic"],
+            collapse=collapsed["cores"]
+            * (many["seconds"]["marks"] - few["seconds"]["marks"])
+            / (many["images"] - few["images"]),
             search=search,
             remove=remove["cores"] / (at_once["a third leaves"]["MB_per_s"] * 1e6),
             fixed=FIXED | first["outside"],
@@ -125,7 +132,14 @@ def steps(n: int, machines: int, constants: Constants) -> list[Step]:
     found = [
         Step("embed", constants.fixed["embed"] + constants.embed * n / cores, images, 0, vectors + rows, 0.6e9),
         Step("detect", detect(n, cores, constants), rows, rows + MEMBER_BYTES * n, 0.1 * rows, 0.5e9),
-        Step("cluster", of_search["cluster"], 2 * vectors, 4.0 * DIM * sample, vectors, 4.0 * DIM * sample + 0.3e9),
+        Step(
+            "cluster",
+            of_search["cluster"] + constants.collapse * n / cores,
+            2 * vectors,
+            4.0 * DIM * sample + MARK_BYTES * n,
+            vectors,
+            4.0 * DIM * sample + 0.3e9,
+        ),
         Step("pairwise", of_search["pairwise"], PLAN * vectors, 0, 40.0 * n, 0.9e9),
         Step("identify", of_search["identify"], 40.0 * n, 80.0 * n, 60.0 * SHARE_REMOVED * n, 0.6e9),
         Step("remove", constants.fixed["remove"] + constants.remove * images / cores, images, 40.0 * n, kept, 0.1e9),
@@ -200,6 +214,7 @@ def constants_table(constants: Constants) -> list[str]:
             f"{constants.search * 1e6:.0f} µs",
             "growth.json",
         ),
+        ("an image whose exact copies are marked", f"{constants.collapse * 1e6:.0f} µs", "collapsed.json"),
         ("a GB of tars in `remove`", f"{constants.remove * 1e9:.1f} s", "remove.json"),
         ("products, float32", f"{constants.flops / 1e9:.0f} Gflop/s", "growth.json"),
     ]

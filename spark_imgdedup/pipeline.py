@@ -50,6 +50,7 @@ from spark_imgdedup.runs.progress import progress_of
 from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.sources import (
     all_embeddings,
+    count_searched,
     ids_to_remove,
     require_planned_lists,
     sample_index,
@@ -59,9 +60,9 @@ from spark_imgdedup.runs.sources import (
 from spark_imgdedup.runs.staying import leave_staying
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.runs.undeletion import insert_brought_back
-from spark_imgdedup.runs.vectors import LINKS, PROBES, open_blocks, searched_vectors, store_blocks
+from spark_imgdedup.runs.vectors import LINKS, MARKS, PROBES, open_blocks, population_of, searched_vectors, store_blocks
 from spark_imgdedup.runs.written import trace_input
-from spark_imgdedup.stages.centroids import fit_source, measure
+from spark_imgdedup.stages.centroids import fit_source
 from spark_imgdedup.stages.detect import group_exact
 from spark_imgdedup.stages.near_hashes import near_hashes, search_recall
 from spark_imgdedup.stages.preference import preference
@@ -97,9 +98,9 @@ def detect(tables: Tables, config: Config) -> DetectCounts:
     """Find exact copies by digests, and perceptual hashes that are near each other, without a model."""
     if not has_hashes("embed", tables, config):
         run_step("hashes", hashes, tables)
-    images = searched_images(tables, config)
+    images, counted = searched_images(tables, config), count_searched(tables, config)
     with side_by_side(tables.spark) as start:
-        n_images = start(images.count)
+        n_images = start(images.count if counted is None else lambda: counted)
         copies = start(lambda: _write_copies(images, tables, config))
         near = start(lambda: _write_near_hashes(images, tables, config))
     return DetectCounts(n_images.result(), **copies.result(), **near.result())
@@ -124,13 +125,15 @@ def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dic
 
 def cluster(tables: Tables, config: Config) -> ClusterCounts:
     """Group similar images, so that only images of one group need comparing."""
+    storage.delete(tables.path(MARKS), config.storage_options)
     source = searched_vectors(tables, config)
-    population = measure(source)
+    population = population_of(tables, source, config)
     tables.expect_rows(population.n_rows)
     about = config.cluster.model_dump()
     centroids = tables.write_array("centroids", fit_source(source, population), about)
     blocks = store_blocks(tables, source, centroids, population)
     tables.write("clusters", read_clusters(source, blocks.index))
+    storage.delete(tables.path(MARKS), config.storage_options)
     return counting.count_clusters(blocks)
 
 

@@ -15,16 +15,18 @@ from spark_imgdedup import schemas
 from spark_imgdedup.config import Config
 from spark_imgdedup.counts import IdentifyCounts
 from spark_imgdedup.files import storage
+from spark_imgdedup.files.block_index import INDEX, load_index
 from spark_imgdedup.report.sizes import SizeBreakdown, break_down_sizes, with_source
 from spark_imgdedup.report.spread import (
     ClusterBreakdown,
     SimilarityBreakdown,
-    break_down_clusters,
     break_down_similarity,
+    spread,
 )
 from spark_imgdedup.report.value_pairs import ValuePairs, break_down_pairs
 from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.runs.tables import WRITTEN_BY
+from spark_imgdedup.runs.vectors import BLOCKS
 from spark_imgdedup.stages.columns import quoted
 
 if TYPE_CHECKING:
@@ -160,8 +162,16 @@ def _found_by(_: Tables, __: Config, records: Records) -> dict[str, int]:
     return dict(counts.found_by) if isinstance(counts, IdentifyCounts) else {}
 
 
-def _clusters(tables: Tables, _: Config, __: Records) -> ClusterBreakdown:
-    return break_down_clusters(tables.read("clusters"))
+def _block_source(tables: Tables, _: Config, records: Records) -> Marks | None:
+    """The step that writes the blocks, where their index is there: it tells how many rows each cluster has."""
+    step, index = WRITTEN_BY[BLOCKS], tables.path(storage.join(BLOCKS, INDEX))
+    is_there = step in records and storage.exists(index, tables.config.storage_options)
+    return _marks(records, {step}) if is_there else None
+
+
+def _clusters(tables: Tables, config: Config, _: Records) -> ClusterBreakdown:
+    sizes = load_index(tables.path(BLOCKS), config.storage_options).sizes
+    return spread({cluster: n for cluster, n in enumerate(sizes.tolist()) if n})
 
 
 def _similarity(tables: Tables, config: Config, _: Records) -> SimilarityBreakdown:
@@ -190,7 +200,7 @@ _PARTS: dict[
 ] = {
     "sizes": (_size_sources, _sizes),
     "found_by": (_source("duplicates"), _found_by),
-    "clusters": (_source("clusters"), _clusters),
+    "clusters": (_block_source, _clusters),
     "similarity": (_source("similarities"), _similarity),
     "value_pairs": (_pair_sources, _value_pairs),
 }

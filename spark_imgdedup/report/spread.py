@@ -1,4 +1,4 @@
-"""How rows are spread over clusters, and over degrees of similarity. Each function runs one Spark job."""
+"""How rows are spread over clusters, and over degrees of similarity."""
 
 from __future__ import annotations
 
@@ -60,17 +60,8 @@ class SimilarityBreakdown(TypedDict):
     bins: list[ScoreBin]  # from 1 down
 
 
-def break_down_clusters(clusters: DataFrame) -> ClusterBreakdown:
-    """Sizes of the clusters, by powers of two, and the largest by id. Rows without a cluster do not count."""
-    from pyspark.sql import functions as F
-
-    # One row per cluster comes back: fewer numbers than the centroids, which the driver has held.
-    found = clusters.where("cluster_id is not null").groupBy("cluster_id").agg(F.count(F.lit(1)).alias("rows"))
-    return spread({int(row["cluster_id"]): int(row["rows"]) for row in found.collect()})
-
-
 def spread(rows_of: Mapping[int, int]) -> ClusterBreakdown:
-    """How rows are spread over clusters, given the rows of each cluster_id."""
+    """Sizes of the clusters, by powers of two, and the largest by id, given the rows of each cluster_id."""
     n_rows = sum(rows_of.values())
     in_order = sorted(rows_of.items(), key=lambda item: (-item[1], item[0]))
     by_power: dict[int, list[int]] = {}
@@ -93,7 +84,7 @@ def spread(rows_of: Mapping[int, int]) -> ClusterBreakdown:
 
 
 def break_down_similarity(similarities: DataFrame, config: Config) -> SimilarityBreakdown:
-    """Rows by cosine_sim_score, in the bins of `spark-imgdedup eps`."""
+    """Rows by cosine_sim_score, in the bins of `spark-imgdedup eps`; one Spark job."""
     n_rows, bins = score_histogram(similarities, config)
     n_scored = sum(each.n_rows for each in bins)
     return {"rows": n_rows, "first": n_rows - n_scored, "bins": [bin_of(each) for each in bins]}

@@ -24,13 +24,12 @@ from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.not_read import count_not_read
 from spark_imgdedup.models import measured_for
 from spark_imgdedup.runs.score_spread import score_spread
-from spark_imgdedup.runs.side_by_side import side_by_side
 from spark_imgdedup.stages.columns import quoted
 from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.score import ScoreFilter
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from spark_imgdedup.runs.findings import Findings
     from spark_imgdedup.stages.searching.blocks import Written
@@ -96,31 +95,54 @@ def count_scored(scored: DataFrame, filters: Sequence[ScoreFilter], id_column: s
 
 def count_duplicates(duplicates: DataFrame, found: Findings) -> IdentifyCounts:
     """Duplicates, how many of them which search has found, and whether what they stand for stays."""
-    from pyspark.sql import functions as F
-
     config = found.config
-    goes = duplicates.select(F.col(quoted(config.id_column)).alias("_gone"))
-    named = duplicates.join(goes, F.col("max_id") == F.col("_gone"), "left").groupBy("found_by")
-    kept = duplicates.select("kept_id").distinct().join(goes, F.col("kept_id") == F.col("_gone"), "left")
-    with side_by_side(duplicates.sparkSession) as start:
-        by_search = start(named.agg(F.count(F.lit(1)).alias("n"), F.count("_gone").alias("uncovered")).collect)
-        stays = start(kept.agg(F.count(F.lit(1)), F.count("_gone")).collect)
-    rows, survivors = by_search.result(), stays.result()[0]
-    found_by = {row["found_by"]: int(row["n"]) for row in sorted(rows)}
+    rows = _roles(duplicates, config.id_column).collect()
+    found_by = {row["found_by"]: int(row["goes"]) for row in rows if row["goes"]}
     eps = config.identify.eps
     assert eps != "auto"
     return IdentifyCounts(
         eps,
         sum(found_by.values()),
-        found_by,
+        dict(sorted(found_by.items())),
         rule=config.identify.rule,
         uncovered=sum(int(row["uncovered"]) for row in rows),
-        groups=int(survivors[0]),
-        wiped_out=int(survivors[1]),
+        groups=sum(int(row["groups"]) for row in rows),
+        wiped_out=sum(int(row["wiped_out"]) for row in rows),
         both_stay=found.both_stay,
         different=found.people.n_different,
         decided_unknown=found.people.n_unknown,
         measured_for=None if eps is None or config.own_embeddings else measured_for(config.embed.model, eps),
+    )
+
+
+def _roles(duplicates: DataFrame, id_column: str) -> DataFrame:
+    """What duplicates say of images, in a row for each search and one for images that only stay: one shuffle of ids.
+
+    Returns:
+        found_by, goes (images that do), uncovered (duplicates that name one of these as what they resemble), groups
+        (images that stay for others), wiped_out (of these, such as go).
+    """
+    from pyspark.sql import functions as F
+
+    def said(of: str, role: str, found_by: Column) -> Column:
+        return F.struct(F.col(quoted(of)).alias("image"), F.lit(role).alias("role"), found_by.alias("found_by"))
+
+    unsaid = F.lit(None).cast("string")
+    each = [said(id_column, "goes", F.col("found_by")), said("max_id", "resembled", unsaid)]
+    each.append(said("kept_id", "stays", unsaid))
+    role, goes = F.col("role"), F.col("goes")
+    told = duplicates.select(F.explode(F.array(*each)).alias("said")).select("said.*").groupBy("image")
+    images = told.agg(
+        F.max("found_by").alias("found_by"),
+        F.count_if(role == "goes").alias("goes"),
+        F.count_if(role == "resembled").alias("resembled"),
+        F.max(role == "stays").alias("stays"),
+    )
+    return images.groupBy("found_by").agg(
+        F.sum("goes").alias("goes"),
+        F.sum(F.when(goes > 0, F.col("resembled")).otherwise(0)).alias("uncovered"),
+        F.count_if("stays").alias("groups"),
+        F.count_if(F.col("stays") & (goes > 0)).alias("wiped_out"),
     )
 
 

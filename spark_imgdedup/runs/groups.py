@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spark_imgdedup.config import Config
@@ -16,7 +15,7 @@ from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.runs.vectors import LINKS, open_blocks
 from spark_imgdedup.stages.grouping.components import label_components
 from spark_imgdedup.stages.grouping.glue import hash_edges, link_edges
-from spark_imgdedup.stages.grouping.group_files import write_groups
+from spark_imgdedup.stages.grouping.group_files import extent_of, write_groups
 from spark_imgdedup.stages.grouping.large_groups import ROUNDS
 from spark_imgdedup.stages.grouping.said import said_of
 from spark_imgdedup.stages.object_stores import jvm_path
@@ -40,11 +39,11 @@ def gather_groups(tables: Tables, config: Config) -> GroupCounts:
     stored = Stored(tables)
     labels = stored.store(label_components(edges, int(blocks.index.sizes.sum()), stored.store))
     storage.delete(tables.path(GROUPS), config.storage_options)
-    index = write_groups(blocks, labels, tables.path(GROUPS))
+    extent = extent_of(labels)
+    index = write_groups(blocks, labels, extent, tables.path(GROUPS))
     save_index(index, config.storage_options)
-    counts = replace(_count(labels), eps=linked_eps(tables))
     stored.forget()
-    return counts
+    return GroupCounts(extent.n_rows, extent.n_groups, extent.largest, eps=linked_eps(tables))
 
 
 def open_groups(tables: Tables, config: Config) -> tuple[Blocks, BlockIndex]:
@@ -102,11 +101,3 @@ class Stored:
         """Take all of them away, and what rounds have left beside the groups."""
         for folder in (_STORED, storage.join(GROUPS, ROUNDS)):
             storage.delete(self._tables.path(folder), self._tables.config.storage_options)
-
-
-def _count(labels: DataFrame) -> GroupCounts:
-    from pyspark.sql import functions as F
-
-    n_groups = F.count_if(F.col("node") == F.col("label"))
-    row = labels.agg(F.count("*"), n_groups, F.max("size")).collect()[0]
-    return GroupCounts(int(row[0]), int(row[1]), int(row[2] or 0))

@@ -132,6 +132,15 @@ def searched_images(tables: Tables, config: Config) -> DataFrame:
     return images.where("rejected_because is null")
 
 
+def count_searched(tables: Tables, config: Config) -> int | None:
+    """How many images `searched_images` gives, as the step that took them in has counted them; None where none has."""
+    if config.filters_first or config.own_embeddings:
+        return None
+    by_embed = config.detect.method == "embedding" or has_hashes("embed", tables, config)
+    record = tables.record("embed" if by_embed else "hashes")
+    return record.counts.embedded if record is not None and isinstance(record.counts, ImageCounts) else None
+
+
 def sample_index(tables: Tables, config: Config) -> DataFrame:
     """What `index_images` gives: from a table of this very input that is there already, else from the input."""
     known = _known_samples(tables, config)

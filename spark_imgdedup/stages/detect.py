@@ -49,11 +49,21 @@ def collapse_copies(images: DataFrame, copies: DataFrame) -> DataFrame:
 
     dup_count is 0 for a row that nothing repeats. Sum of dup_count + rows = rows of `images`.
     """
+    kept = images.drop("dup_count").join(told_of_copies(copies), "image_id", "left").where("_goes is not true")
+    return kept.drop("_goes").fillna(0, ["dup_count"])
+
+
+def told_of_copies(copies: DataFrame) -> DataFrame:
+    """What copies say of images, a row for each: image_id, _goes, dup_count (images that are collapsed to it)."""
     from pyspark.sql import functions as F
 
-    counts = copies.groupBy(F.col("max_id").alias("image_id")).agg(F.count("*").alias("dup_count"))
-    kept = images.drop("dup_count").join(copies.select("image_id"), "image_id", "left_anti")
-    return kept.join(counts, "image_id", "left").fillna(0, ["dup_count"])
+    # A copy says of one image that it goes, of another that it stands for it: told by image, for a single join.
+    said = F.array(
+        F.struct(F.col("image_id"), F.lit(True).alias("_goes")),
+        F.struct(F.col("max_id").alias("image_id"), F.lit(False).alias("_goes")),
+    )
+    told = copies.select(F.explode(said).alias("said")).select("said.*").groupBy("image_id")
+    return told.agg(F.bool_or("_goes").alias("_goes"), F.count_if(~F.col("_goes")).alias("dup_count"))
 
 
 def match_hashes(images: DataFrame, near: DataFrame, *, order: Order) -> DataFrame:

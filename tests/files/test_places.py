@@ -129,7 +129,7 @@ def test_steps_of_several_runs_add_to_what_is_ours(in_tmp):
     work_dir.require_ours(config, IMAGE_STEPS)
 
     ours = json.loads(Path(f"work/{MANIFEST}").read_text())["tables"]
-    tables = ["embeddings", "parts", "centroids", "blocks", "clusters", "similarities", "links", "probes"]
+    tables = ["embeddings", "parts", "centroids", "blocks", "clusters", "similarities", "links", "probes", "marks"]
     assert ours == sorted([*tables, "_steps", "report", "config.yaml"])
 
 

@@ -13,6 +13,9 @@ from spark_imgdedup.errors import ConfigError, SchemaError, ShardError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.plan import plan_steps, resolve_eps
 from spark_imgdedup.runs.tables import Tables
+from spark_imgdedup.runs.vectors import population_of, searched_vectors
+from spark_imgdedup.stages.centroids import measure
+from spark_imgdedup.stages.vectors.vector_files import FileSource
 from tests.flow.tiny import CAPTION, STEPS, record_of, settings, steps_done
 from tests.report.page.pages import text_of
 from tests.tars import jpeg, make_tar, members_of
@@ -43,6 +46,19 @@ def test_report_json_says_what_the_summary_says(first_run):
     assert report["steps"]["remove"]["counts"]["bytes_before"] == sum(
         path.stat().st_size for path in (folder / "data").rglob("*.tar")
     )
+
+
+@pytest.mark.parametrize("prepass", [["exact"], []], ids=["copies collapsed", "every image"])
+def test_what_there_is_to_cluster_is_told_by_records_as_a_pass_over_the_vectors_finds_it(spark, finished, prepass):
+    config = settings(detect={"prepass": prepass})
+    tables = Tables(spark, config)
+    source = searched_vectors(tables, config)
+
+    told = population_of(tables, source, config)
+
+    assert isinstance(source, FileSource)  # tasks read the vectors themselves
+    assert told == measure(source)
+    assert told.n_rows == (6 if prepass else 7)
 
 
 @pytest.mark.connect
@@ -221,7 +237,7 @@ PLANS = {
 def test_the_plan_is_what_the_settings_leave_to_do(name):
     sections, asked, planned = PLANS[name]
 
-    assert plan_steps(settings(**sections), asked) == planned
+    assert plan_steps(settings(report={"page": True}, **sections), asked) == planned
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 
 from spark_imgdedup.config import Config, parse_config
 from spark_imgdedup.counts import ClusterCounts, IdentifyCounts, ImageCounts, PairwiseCounts, RemoveCounts
+from spark_imgdedup.files.block_index import save_index
+from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.report.breakdowns import break_down
 from spark_imgdedup.report.sizes import break_down_sizes
 from spark_imgdedup.report.spread import break_down_similarity, spread
@@ -80,6 +82,9 @@ def write_tables(folder, frames, records, **settings):
     for name, frame in frames.items():
         (folder / "work" / name).mkdir(parents=True, exist_ok=True)
         frame.to_parquet(folder / "work" / name / "part-0.parquet", index=False)
+    if "clusters" in frames:
+        counts = np.bincount(frames["clusters"]["cluster_id"].dropna().to_numpy(np.int64))
+        save_index(BlockIndex(f"{folder}/work/blocks", ("0.parquet",), counts[np.newaxis], 2, "<f4"), {})
     for record in records:
         Tables(None, config).finish(record)
     return config

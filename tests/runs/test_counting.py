@@ -13,6 +13,8 @@ from spark_imgdedup.counts import ClusterCounts, ImageCounts, PairwiseCounts, Sa
 from spark_imgdedup.errors import CountsError, SchemaError
 from spark_imgdedup.files.blocks import BlockIndex
 from spark_imgdedup.runs import counting
+from spark_imgdedup.runs.findings import Findings
+from spark_imgdedup.runs.people import People
 from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.searching.blocks import Sample, Written
 from spark_imgdedup.stages.searching.probes import Plan
@@ -51,6 +53,23 @@ def test_images_are_counted_by_what_became_of_them(spark):
         n_damaged_shards=2,
         hashes=(),
     )
+
+
+NOBODY = People(never=None, instead=None, copies=None, apart=())
+
+
+def test_duplicates_are_counted_by_search_and_held_against_what_they_stand_for(spark):
+    # c resembles b and d resembles c, which go themselves, and c is besides what d was given to stay for it.
+    rows = [("b", "a", "a", "exact"), ("c", "b", "a", "embedding"), ("d", "c", "c", "embedding")]
+    duplicates = local_rows(spark, rows, "image_id string, max_id string, kept_id string, found_by string")
+    config = parse_config({"identify": {"eps": 0.1}})
+
+    found = counting.count_duplicates(duplicates, Findings(config, duplicates, NOBODY))
+    of_none = counting.count_duplicates(duplicates.limit(0), Findings(config, duplicates, NOBODY))
+
+    assert (found.duplicates, dict(found.found_by)) == (3, {"embedding": 2, "exact": 1})
+    assert (found.uncovered, found.groups, found.wiped_out) == (2, 2, 1)
+    assert (of_none.duplicates, of_none.found_by, of_none.uncovered, of_none.groups) == (0, {}, 0, 0)
 
 
 def test_no_images_are_counted_as_none(spark):

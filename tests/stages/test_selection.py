@@ -15,7 +15,7 @@ from spark_imgdedup.stages.cluster import assign_clusters
 from spark_imgdedup.stages.grouping import group_files, large_groups
 from spark_imgdedup.stages.grouping.components import label_in_one_task
 from spark_imgdedup.stages.grouping.glue import link_edges
-from spark_imgdedup.stages.grouping.group_files import write_groups
+from spark_imgdedup.stages.grouping.group_files import extent_of, write_groups
 from spark_imgdedup.stages.grouping.members import reach_at
 from spark_imgdedup.stages.grouping.said import said_of
 from spark_imgdedup.stages.grouping.selection import select_duplicates, select_in_clusters
@@ -51,7 +51,8 @@ def grouped(_session, tmp_path_factory, table):
         labels = label_in_one_task(link_edges(blocks, links)).cache()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(group_files, "BIN_ROWS", bin_rows)
-            groups = write_groups(blocks, labels, str(tmp_path_factory.mktemp("groups") / "groups"))
+            folder = str(tmp_path_factory.mktemp("groups") / "groups")
+            groups = write_groups(blocks, labels, extent_of(labels), folder)
         return blocks, groups, rows
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,15 @@ import pytest
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
+from spark_imgdedup.stages.detect import collapse_copies
+from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.user_input.user_tables import open_table
-from spark_imgdedup.stages.vectors import vector_files
+from spark_imgdedup.stages.vectors import vector_parts
 from spark_imgdedup.stages.vectors import vector_source as module
+from spark_imgdedup.stages.vectors.collapsed import Marks, mark_copies
 from spark_imgdedup.stages.vectors.vector_files import FileSource, file_source
+from spark_imgdedup.stages.vectors.vector_parts import Part, Rows, read_part
+from spark_imgdedup.stages.vectors.vector_source import vector_source
 from tests.spark_versions import needs_spark_4
 
 DIM = 4
@@ -90,7 +96,10 @@ def test_files_give_the_rows_that_spark_gives(spark, tmp_path, form):
     through_spark = module.VectorSource(source.rows, source.column, source.id_type, source.fields, source.config)
     assert rows_of(source) == rows_of(through_spark)
     assert source.known == source.widths() == through_spark.widths() == {DIM: 20}
-    assert [part.row_groups for task in source.parts for part in task] == [(0,), (1,), (2,), (3,), (0,)]
+    assert [(part.row_group, part.first_row) for task in source.parts for part in task] == [
+        *((0, 0), (1, 3), (2, 6), (3, 9)),
+        (0, 0),
+    ]
 
 
 def test_a_null_vector_and_one_of_another_length_are_rows_too(spark, tmp_path):
@@ -151,10 +160,65 @@ def test_a_file_that_is_damaged_inside_is_named(tmp_path):
     damaged = bytearray((tmp_path / "v/0.parquet").read_bytes())
     damaged[4 : len(damaged) // 2] = bytes(len(damaged) // 2 - 4)
     (tmp_path / "v/0.parquet").write_bytes(damaged)
-    part = vector_files._Part(str(tmp_path / "v/0.parquet"), (0,), 0)
+    part = Part(str(tmp_path / "v/0.parquet"), row_group=0, first_row=0, n_bytes=0, marks=Marks())
 
     with pytest.raises(SchemaError, match=r"0\.parquet: this file cannot be read any further"):
-        list(vector_files._read(part, ["id", "embedding"], {}, marks=False))
+        list(read_part(part, Rows(("id", "embedding"), rejects=False, collapses=False), {}))
+
+
+# --- exact copies, left out by the tasks that read
+
+
+def collapsed(spark, tmp_path, copies, name="{}.parquet"):
+    """Sixty images in two files, of which some are rejected, as tasks read them and as Spark joins them."""
+    folder, ids = tmp_path / "vectors", [f"i{number}" for number in range(60)]
+    for file in range(2):
+        mine = slice(30 * file, 30 * file + 30)
+        rejected = [None if number % 11 else "no_image" for number in range(60)][mine]
+        vectors = np.arange(30 * DIM, dtype=np.float32).reshape(30, DIM) + 1000 * file
+        table = table_of(FORMS["list<float>"], vectors, ids=ids[mine], rejected_because=pa.array(rejected, pa.string()))
+        write(folder, table.rename_columns(["image_id", *table.column_names[1:]]), name.format(file), row_group_size=7)
+    images = spark.read.parquet(str(folder))
+    named = local_rows(spark, copies, "image_id string, max_id string")
+    config = settings(folder, "dup_count", id_field="image_id")
+    mark = partial(mark_copies, images, named, str(tmp_path / "marks"), {})
+    left = collapse_copies(images, named)
+    return file_source(left, str(folder), config, mark), vector_source(left, config)
+
+
+def copies_of(seed):
+    """Groups over both files, the first row and the last of a row group among them; none is of a rejected image."""
+    usable = [number for number in range(60) if number % 11]
+    drawn = np.random.default_rng(seed).permutation(usable)
+    groups = np.split(drawn[:32], [2, 5, 9, 20])
+    return [(f"i{copy}", f"i{group[0]}") for group in groups for copy in group[1:]]
+
+
+@pytest.mark.parametrize("copies", [copies_of(1), copies_of(2), []], ids=["some", "others", "none"])
+def test_tasks_leave_out_the_copies_that_a_join_leaves_out_and_count_them_alike(spark, tmp_path, monkeypatch, copies):
+    read, joined = collapsed(spark, tmp_path, copies)
+
+    assert isinstance(read, FileSource)
+    assert not isinstance(joined, FileSource)
+    expected = rows_of(joined)
+    assert expected.total() == 54 - len(copies)
+    assert rows_of(read) == expected
+    assert read.widths() == joined.widths()
+    monkeypatch.setattr(vector_parts, "BATCH_ROWS", 3)  # several batches of a row group
+    rows = Rows(read.names, rejects=True, collapses=True)
+    batches = [batch for task in read.parts for part in task for batch in read_part(part, rows, {})]
+    counts = {
+        id_: n for batch in batches for id_, n in zip(*(batch.column(at).to_pylist() for at in (0, 2)), strict=True)
+    }
+    assert counts == {id_: int(kept.strip("(,)")) for id_, _, kept in expected}
+    assert sum(counts.values()) == len(copies)
+
+
+def test_files_whose_names_spark_spells_in_its_own_way_are_joined(spark, tmp_path):
+    read, joined = collapsed(spark, tmp_path, copies_of(1), name="part {} ä.parquet")
+
+    assert not isinstance(read, FileSource)
+    assert rows_of(read) == rows_of(joined)
 
 
 def test_folders_named_by_values_are_read_by_spark_which_makes_columns_of_them(spark, tmp_path):

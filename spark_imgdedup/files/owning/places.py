@@ -19,6 +19,7 @@ PARTS = "parts"
 _ASIDE = {
     "embed": (PARTS,),
     "detect": (PARTS,),
+    "cluster": ("marks",),
     "pairwise": ("probes",),
     "groups": ("said",),
     "identify": ("stored",),

@@ -7,6 +7,7 @@ task has a bin to itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,31 +31,65 @@ BIN_ROWS = 16_384
 _PLACED = f"file int, row bigint, {GROUP} bigint, bin int"
 
 
-def write_groups(blocks: Blocks, labels: DataFrame, folder: str) -> BlockIndex:
-    """Write the rows that `labels` names below `folder`, with the label of their group; two Spark jobs.
+@dataclass(frozen=True)
+class Extent:
+    """How many groups there are, and how large.
+
+    Attributes:
+        n_rows: In all groups.
+        n_groups: Of any size.
+        largest: Rows of the largest.
+        large: The labels of those with a bin to themselves, in order.
+        n_small: Rows in the others.
+    """
+
+    n_rows: int
+    n_groups: int
+    largest: int
+    large: tuple[int, ...]
+    n_small: int
+
+
+def extent_of(labels: DataFrame) -> Extent:
+    """How many groups `labels` names, and how large; one Spark job.
 
     Args:
-        blocks: Where their vectors are.
-        labels: node (a row's position), label, size, as `label_components` gives; read twice.
-        folder: A URL that every worker reaches.
+        labels: node (a row's position), label (the lowest node of its group), size, as `label_components` gives.
     """
     from pyspark.sql import functions as F
 
-    index, options = blocks.index, blocks.config.storage_options
     is_large = F.col("size") > BIN_ROWS
-    told = labels.agg(F.count_if(~is_large).alias("n"), F.collect_set(F.when(is_large, F.col("label"))).alias("large"))
-    row = told.collect()[0]
-    least = min(2 * number_of(blocks.spark.conf.get("spark.sql.shuffle.partitions")), 1 + row["n"] // 256)
-    n_small = max(-(-row["n"] // BIN_ROWS), least)
-    large = sorted(row["large"])
-    n_bins = n_small + len(large)
+    row = labels.agg(
+        F.count("*").alias("rows"),
+        F.count_if(F.col("node") == F.col("label")).alias("groups"),
+        F.max("size").alias("largest"),
+        F.collect_set(F.when(is_large, F.col("label"))).alias("large"),
+        F.count_if(~is_large).alias("small"),
+    ).collect()[0]
+    large = tuple(sorted(row["large"]))
+    return Extent(int(row["rows"]), int(row["groups"]), int(row["largest"] or 0), large, int(row["small"]))
+
+
+def write_groups(blocks: Blocks, labels: DataFrame, extent: Extent, folder: str) -> BlockIndex:
+    """Write the rows that `labels` names below `folder`, with the label of their group; one Spark job.
+
+    Args:
+        blocks: Where their vectors are.
+        labels: node (a row's position), label, size, as `label_components` gives.
+        extent: Of `labels`.
+        folder: A URL that every worker reaches.
+    """
+    index, options = blocks.index, blocks.config.storage_options
+    least = min(2 * number_of(blocks.spark.conf.get("spark.sql.shuffle.partitions")), 1 + extent.n_small // 256)
+    n_small = max(-(-extent.n_small // BIN_ROWS), least)
+    n_bins = n_small + len(extent.large)
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with BlockReader(index, options) as reader:
             found = (rows for told in sorted_groups(batches, "file") for rows in _rows(reader, told.combine_chunks()))
             yield from write_piles(found, folder, index, n_bins, options)
 
-    placed = _placed(labels, index, large, n_small)
+    placed = _placed(labels, index, extent.large, n_small)
     n_tasks = max(1, len(index.names))
     # A number of our own: adaptive execution would merge these tasks by the bytes of the labels.
     by_file = placed.repartition(n_tasks, "file").sortWithinPartitions("file", "row")

@@ -24,7 +24,7 @@ from spark_imgdedup.stages.centroids import Population
 from spark_imgdedup.stages.cluster import Assigned, assigned
 from spark_imgdedup.stages.kept_columns import kept_fields, plain_names
 from spark_imgdedup.stages.object_stores import jvm_path
-from spark_imgdedup.stages.vectors.vector_files import BATCH_ROWS
+from spark_imgdedup.stages.vectors.vector_parts import BATCH_ROWS
 from spark_imgdedup.stages.vectors.vector_source import VectorSource
 
 if TYPE_CHECKING:

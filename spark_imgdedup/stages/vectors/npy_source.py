@@ -19,7 +19,8 @@ from spark_imgdedup.files.npy import NpyFile, read_header, read_rows, require_ro
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.tasks import map_tasks
 from spark_imgdedup.stages.vectors.vector_column import VectorColumn
-from spark_imgdedup.stages.vectors.vector_files import BATCH_ROWS, SAME_TYPES, TASK_BYTES
+from spark_imgdedup.stages.vectors.vector_files import SAME_TYPES, TASK_BYTES
+from spark_imgdedup.stages.vectors.vector_parts import BATCH_ROWS
 from spark_imgdedup.stages.vectors.vector_source import VectorSource, Widths, Work, vector_source
 
 if TYPE_CHECKING:

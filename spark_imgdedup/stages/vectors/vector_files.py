@@ -5,8 +5,9 @@ Through a DataFrame a vector is a row of the JVM's on its way; from files it is 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,37 +17,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spark_imgdedup.config import Config
-from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files import storage
 from spark_imgdedup.files.blocks import FILE_BYTES
 from spark_imgdedup.files.parquet_files import table_files
 from spark_imgdedup.stages.gpu_tasks import gpu_profile
 from spark_imgdedup.stages.partitions import shuffle_partitions
 from spark_imgdedup.stages.tasks import map_tasks
+from spark_imgdedup.stages.vectors.collapsed import Marks, MarksByFile
 from spark_imgdedup.stages.vectors.vector_column import HALVES, VectorColumn, vector_lengths
+from spark_imgdedup.stages.vectors.vector_parts import DUP_COUNT, Part, Rows, parts_of, read_part, root_of
 from spark_imgdedup.stages.vectors.vector_source import VectorSource, Widths, Work, vector_source
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
-# Rows of a batch read from a file: about 16 MB at 512 numbers. Whole row groups take four times as long, for their
-# memory is new each time (measured: 0.22 s and 0.9 s for 128 MB).
-BATCH_ROWS = 8192
-READ_BYTES = 8 * 2**20
 # Vectors that a task reads, about: what it writes is a file.
 TASK_BYTES = FILE_BYTES
 # Footers read at a time by the driver.
 _THREADS = 16
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Row groups of a file."""
-
-    url: str
-    row_groups: tuple[int, ...]
-    n_bytes: int  # of their vectors, as they are stored
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -56,20 +46,22 @@ class FileSource(VectorSource):
     Attributes:
         parts: What each task reads.
         names: The columns of the files, in the order of a batch.
-        marks: Whether the files have `rejected_because`, which must be null.
+        rejects: Whether the files have `rejected_because`, which must be null.
+        collapses: Whether copies are left out, and `dup_count` is told by marks and not by the files.
         known: `widths`, where the files' footers tell; None where a pass must.
     """
 
-    parts: tuple[tuple[_Part, ...], ...]
+    parts: tuple[tuple[Part, ...], ...]
     names: tuple[str, ...]
-    marks: bool
+    rejects: bool
+    collapses: bool
     known: Widths | None
 
     def widths(self) -> Widths:
         """As `VectorSource.widths`, from the footers where they tell."""
         if self.known is not None:
             return self.known
-        if self.marks and not self.config.own_embeddings:  # one encoder made its vectors
+        if self.rejects and not self.config.own_embeddings:  # one encoder made its vectors
             n_rows, first = self.rows.select("id").count(), self.rows.first()
             return Counter({len(first["embedding"]): n_rows} if first else {})
 
@@ -90,21 +82,29 @@ class FileSource(VectorSource):
 
     def map(self, work: Work, schema: StructType | str) -> DataFrame:
         """As `VectorSource.map`, a task for each part."""
-        parts, names, marks, options = self.parts, self.names, self.marks, self.config.storage_options
-        columns = [*names, "rejected_because"] if marks else list(names)
+        parts, options = self.parts, self.config.storage_options
+        rows = Rows(self.names, rejects=self.rejects, collapses=self.collapses)
 
         def run(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
             mine = (part for number in numbers for part in parts[number])
-            return work(batch for part in mine for batch in _read(part, columns, options, marks=marks))
+            return work(batch for part in mine for batch in read_part(part, rows, options))
 
         spark = self.spark
         return map_tasks(spark, len(parts), run, schema, gpu_profile(spark, self.config))
 
 
-def file_source(df: DataFrame, path: str, config: Config) -> VectorSource:
+def file_source(
+    df: DataFrame, path: str, config: Config, mark: Callable[[], MarksByFile] | None = None
+) -> VectorSource:
     """The rows of the Parquet files at `path`, of which `df` is what Spark reads there.
 
     Read by the tasks where pyarrow and Spark mean the same by every column that is needed, else through `df`.
+
+    Args:
+        df: What Spark reads there, without exact copies where `mark` tells them.
+        path: A URL that every worker reaches.
+        config: The settings.
+        mark: Asked, where tasks read, for the rows that copies are; see `collapsed`. None leaves out none.
 
     Raises:
         SchemaError: as `vector_source`.
@@ -115,34 +115,39 @@ def file_source(df: DataFrame, path: str, config: Config) -> VectorSource:
         return source  # Spark has columns from such names
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
     names = (config.id_column, embedding, *config.searched_columns)
-    marks = "rejected_because" in df.columns
+    rejects = "rejected_because" in df.columns
+    stored = [name for name in names if mark is None or name != DUP_COUNT]
     files = table_files(path, options).data
     with ThreadPoolExecutor(_THREADS) as pool:
         footers = list(pool.map(lambda file: _footer(file.url, options), files))
-    needed = (*names, "rejected_because") if marks else names
+    needed = (*stored, "rejected_because") if rejects else stored
     if not files or not all(_is_plain(footer, df, needed, embedding) for footer in footers):
         return source
+    file_names = [storage.base_name(file.url) for file in files]
+    if mark is not None and not (len(set(file_names)) == len(files) and all(map(_PLAIN_NAME.fullmatch, file_names))):
+        return source  # marks are told by name, which Spark would spell in its own way
+    marked = {} if mark is None else mark()
     return FileSource(
         *(source.rows, source.column, source.id_type, source.fields, config),
         parts=_shared_out(
             [
-                _Part(file.url, (number,), _bytes_of(footer.row_group(number), embedding))
-                for file, footer in zip(files, footers, strict=True)
-                for number in range(footer.num_row_groups)
-                if footer.row_group(number).num_rows
+                part
+                for file, name, footer in zip(files, file_names, footers, strict=True)
+                for part in parts_of(file.url, footer, embedding, marked.get(name, Marks()))
             ],
             2 * shuffle_partitions(df),
         ),
         names=names,
-        marks=marks,
-        known=_widths_of(footers, embedding, source.column, marks=marks),
+        rejects=rejects,
+        collapses=mark is not None,
+        known=None if mark is not None else _widths_of(footers, embedding, source.column, rejects=rejects),
     )
 
 
-def _shared_out(parts: list[_Part], n_tasks: int) -> tuple[tuple[_Part, ...], ...]:
+def _shared_out(parts: list[Part], n_tasks: int) -> tuple[tuple[Part, ...], ...]:
     """Neighbouring parts in about n_tasks tasks; in more, where a task would have more than TASK_BYTES."""
     most = min(TASK_BYTES, sum(part.n_bytes for part in parts) / n_tasks)
-    tasks: list[list[_Part]] = []
+    tasks: list[list[Part]] = []
     n_bytes = 0
     for part in parts:
         if not tasks or n_bytes + part.n_bytes / 2 > most:
@@ -151,32 +156,6 @@ def _shared_out(parts: list[_Part], n_tasks: int) -> tuple[tuple[_Part, ...], ..
         tasks[-1].append(part)
         n_bytes += part.n_bytes
     return tuple(map(tuple, tasks))
-
-
-def _bytes_of(group: Any, embedding: str) -> int:
-    columns = (group.column(place) for place in range(group.num_columns))
-    return sum(column.total_uncompressed_size for column in columns if _root(column.path_in_schema) == embedding)
-
-
-def _read(part: _Part, columns: list[str], options: storage.Options, *, marks: bool) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from _batches(part, columns, options, marks=marks)
-    except (pa.ArrowException, OSError) as error:
-        raise SchemaError(f"{part.url}: this file cannot be read any further ({error}). Write it again.") from None
-
-
-def _batches(part: _Part, columns: list[str], options: storage.Options, *, marks: bool) -> Iterator[pa.RecordBatch]:
-    with storage.open_random(part.url, options) as stream:
-        file = pq.ParquetFile(stream, buffer_size=READ_BYTES)
-        batches = file.iter_batches(BATCH_ROWS, row_groups=list(part.row_groups), columns=columns, use_threads=False)
-        for batch in batches:
-            if marks:
-                batch = batch.filter(batch["rejected_because"].is_null())
-            # By name: a file may have them in another order.
-            arrays = [batch[name] for name in columns]
-            arrays = arrays[:-1] if marks else arrays
-            names = ["id", "embedding", *(f"_kept_{place}" for place in range(len(arrays) - 2))]
-            yield pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _footer(url: str, options: storage.Options) -> Any:
@@ -226,13 +205,14 @@ def _is_vector(kind: pa.DataType, spark_kind: str) -> bool:
     return bool(is_list and pa.types.is_floating(kind.value_type))
 
 
-def _widths_of(footers: list[Any], embedding: str, column: VectorColumn, *, marks: bool) -> Widths | None:
+def _widths_of(footers: list[Any], embedding: str, column: VectorColumn, *, rejects: bool) -> Widths | None:
     """The length of all vectors and their number, where every row group has as many numbers as rows of one length."""
-    if marks or column.kind not in ("array", HALVES):
+    if rejects or column.kind not in ("array", HALVES):
         return None
     found: Widths = Counter()
     for footer in footers:
-        leaves = [place for place in range(footer.num_columns) if _root(footer.schema.column(place).path) == embedding]
+        paths = [footer.schema.column(place).path for place in range(footer.num_columns)]
+        leaves = [place for place, path in enumerate(paths) if root_of(path) == embedding]
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
             n_values, n_rows = group.column(leaves[0]).num_values, group.num_rows
@@ -241,11 +221,3 @@ def _widths_of(footers: list[Any], embedding: str, column: VectorColumn, *, mark
             if n_rows:
                 found[n_values // n_rows] += n_rows
     return found if len(found) == 1 else None
-
-
-def _root(path: str) -> str:
-    # A name may hold dots: what follows it in the path of a list is fixed.
-    for suffix in (".list.element", ".list.item", ".bag.array_element", ".list.array"):
-        if path.endswith(suffix):
-            return path.removesuffix(suffix)
-    return path
