@@ -75,9 +75,11 @@ class Dataset:
     folder: Path
     config: Path
 
-    def command(self, out):
-        """The arguments of a job whose tables and tars go below `out`."""
+    def command(self, out, *, report=False):
+        """The arguments of a job whose tables and tars go below `out`; one that makes the page as well is enough."""
         sets = {"work_dir": out / "work", "output.path": out / "tars"}
+        if not report:
+            sets["steps"] = "[embed, detect, cluster, pairwise, identify, remove]"
         return ["--config", str(self.config), *(word for key in sets for word in ("--set", f"{key}={sets[key]}"))]
 
 

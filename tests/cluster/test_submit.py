@@ -25,7 +25,7 @@ def test_a_packed_environment_gives_the_tables_and_tars_of_local_mode(
 ):
     done = submit(
         cluster,
-        dataset.command(tmp_path),
+        dataset.command(tmp_path, report=True),
         spark_archives=f"{packed}#environment",
         spark_pyspark_python="./environment/bin/python",
         spark_pyspark_driver_python=unpacked / "bin/python",
@@ -33,6 +33,7 @@ def test_a_packed_environment_gives_the_tables_and_tars_of_local_mode(
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert cluster.files_of_executors("environment/bin/python") == {"python"}
+    assert "data:image/webp" in (tmp_path / "work/report/index.html").read_text()
     assert_same_result(tmp_path, local)
 
 

@@ -20,6 +20,7 @@ from spark_imgdedup.stages.identify import identify_duplicates
 from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.pairwise import score_pairs
 from tests.conformance.test_kernels_against_oracle import ours
+from tests.flow.tiny import STEPS
 from tests.tars import encoded, jpeg, make_tar, members_of, png
 
 # --- odd names and broken images, through the whole flow
@@ -45,7 +46,7 @@ def settings(source, name):
             "input": {"path": source},
             "output": {"path": f"out-{name}"},
             "work_dir": f"work-{name}",
-            "report": {"page": False},
+            "steps": STEPS,
             "embed": {"model": "tests.encoders:ColourEncoder"},
             "identify": {"eps": 0.01},
         }
@@ -150,7 +151,8 @@ def test_a_table_of_no_embeddings_has_no_duplicates(spark, tmp_path, monkeypatch
     pq.write_table(schema.empty_table(), "mine.parquet")
 
     cluster = {"embeddings_path": "mine.parquet"}
-    summary = run(parse_config({"cluster": cluster, "work_dir": "work", "report": {"page": False}}), spark)
+    steps = ["cluster", "pairwise", "identify"]
+    summary = run(parse_config({"cluster": cluster, "work_dir": "work", "steps": steps}), spark)
 
     assert (summary.clusters, summary.duplicates) == (0, 0)
     assert pq.read_table("work/duplicates").column_names[:3] == ["id", "max_id", "cosine_sim_score"]
@@ -236,7 +238,7 @@ def test_seven_rows_in_three_clusters_lose_the_two_that_repeat_others(spark, tmp
         "cluster": {"embeddings_path": "mine.parquet", "n_clusters": 3},
         "identify": {"eps": 0.1},
         "work_dir": "work",
-        "report": {"page": False},
+        "steps": ["cluster", "pairwise", "identify"],
     }
 
     summary = run(parse_config(settings), spark)

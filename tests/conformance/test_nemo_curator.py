@@ -110,7 +110,7 @@ def test_t24_in_the_engine_of_tiles(spark, tmp_path, n_clusters, probes):
             "cluster": cluster | {"n_clusters": n_clusters},
             "pairwise": BY_PLACE | {"probes": probes},
             "identify": {"eps": 0.1, "rule": "semdedup"},
-            "report": {"page": False},
+            "steps": ["cluster", "pairwise", "identify"],
         }
     )
 

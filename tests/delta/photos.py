@@ -30,7 +30,7 @@ def config_for(folder, **sections):
         "embed": {"model": "tests.encoders:ColourEncoder"},
         "cluster": {"n_clusters": 1},
         "identify": {"eps": 0.01},
-        "report": {"page": False},
+        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
     }
     for name, section in sections.items():
         ours[name] = ours.get(name, {}) | section if isinstance(section, dict) else section

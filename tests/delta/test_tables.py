@@ -38,7 +38,7 @@ def config_for(folder, table_format, **sections):
         "table": {"format": table_format},
         "identify": {"eps": EPS},
         "output": {"path": str(folder / f"out-{table_format}"), "format": table_format},
-        "report": {"page": False},
+        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
     }
     return parse_config(settings | sections)
 

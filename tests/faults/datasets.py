@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.encoders import ColourEncoder
+from tests.faults.plans import STEPS
 from tests.tars import jpeg, make_tar
 
 N_TARS, N_PICTURES = 6, 12
@@ -27,8 +28,9 @@ def write_tars(folder: Path) -> Path:
 
 
 def settings(tars: str, place: str) -> dict[str, Any]:
-    """Every step, near duplicates and exact copies; `place` gets work/ and out/."""
+    """Every step that a fault may hit, near duplicates and exact copies; `place` gets work/ and out/."""
     return {
+        "steps": [*STEPS],
         "input": {"path": tars},
         "work_dir": f"{place}/work",
         "output": {"path": f"{place}/out"},
@@ -36,7 +38,6 @@ def settings(tars: str, place: str) -> dict[str, Any]:
         "detect": {"prepass": ["exact"]},
         "cluster": {"n_clusters": 3},
         "identify": {"eps": 0.05},
-        "report": {"page": False},  # a file that is written at once, and half of the seconds of so small a run
     }
 
 

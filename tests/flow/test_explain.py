@@ -18,6 +18,7 @@ from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.explain.ask import explain
 from spark_imgdedup.runs.tables import Tables
+from tests.flow.tiny import STEPS
 from tests.tars import jpeg, make_tar, png
 
 # a/7.png has the pixels of none, but the colours of a/1.jpg.
@@ -39,7 +40,7 @@ def config(tmp_path, monkeypatch):
         "embed": {"model": "tests.encoders:ColourEncoder"},
         "identify": {"eps": 0.01},
         "remove": {"unreadable": "drop"},
-        "report": {"page": False},
+        "steps": STEPS,
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(sections))
     return parse_config(sections)
@@ -120,7 +121,7 @@ def test_vectors_of_ones_own_are_explained_by_their_ids(spark, tmp_path, monkeyp
         "pairwise": {"probes": probes},
         "identify": {"eps": 0.001},
         "work_dir": "work",
-        "report": {"page": False},
+        "steps": ["cluster", "pairwise", "identify"],
     }
     config = parse_config(sections)
     run(config, spark)

@@ -19,8 +19,8 @@ from tests.report.page.pages import text_of
 from tests.tars import make_tar, members_of, picture, png
 
 BRIGHT = picture(1).point(lambda value: min(255, value + 10))
-BEFORE = ["embed", "score", "cluster", "pairwise", "identify", "remove", "report"]
-AFTER = ["embed", "cluster", "pairwise", "identify", "score", "remove", "report"]
+BEFORE = ["embed", "score", "cluster", "pairwise", "identify", "remove"]
+AFTER = ["embed", "cluster", "pairwise", "identify", "score", "remove"]
 
 
 def brightness(image):
@@ -33,7 +33,7 @@ LIMIT = (brightness(BRIGHT) + brightness(picture(1))) / 2
 def config_with(steps, *, page=False, **score):
     return parse_config(
         {
-            "steps": steps,
+            "steps": [*steps, "report"] if page else steps,
             "input": {"path": "data"},
             "output": {"path": "out"},
             "work_dir": "work",
@@ -109,7 +109,7 @@ def test_after_the_search_an_image_may_have_left_as_the_duplicate_of_a_rejected_
 
 
 def test_a_filter_needs_no_search_for_duplicates(spark, settings, tmp_path):
-    config = settings(["embed", "score", "remove", "report"])
+    config = settings(["embed", "score", "remove"])
 
     summary = run(config, spark)
 

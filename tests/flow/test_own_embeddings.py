@@ -42,7 +42,8 @@ def float16_lists(vectors):
 
 def settings(**sections):
     cluster = {"embeddings_path": "mine", "n_clusters": 2} | sections.pop("cluster", {})
-    return parse_config({"work_dir": "work", "cluster": cluster, "report": {"page": "input" in sections}, **sections})
+    steps = {} if "input" in sections else {"steps": ["cluster", "pairwise", "identify"]}
+    return parse_config({"work_dir": "work", "cluster": cluster, **steps, **sections})
 
 
 @pytest.fixture

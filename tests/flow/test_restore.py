@@ -51,7 +51,7 @@ def settings(folder, given="tars", output=None):
         "remove": {"unreadable": "drop"},
         "output": {"path": "out"} | (output or {}),
         "work_dir": "work",
-        "report": {"page": False},
+        "steps": ["detect", "identify", "remove"],
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(sections))
     return parse_config(sections)

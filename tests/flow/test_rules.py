@@ -15,7 +15,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.report.eps_table import survey_run
 from spark_imgdedup.runs.tables import Tables
-from tests.flow.tiny import copy_run
+from tests.flow.tiny import copy_run, without_report
 from tests.report.page.pages import text_of
 from tests.tars import make_tar
 
@@ -54,9 +54,8 @@ def config_with(**sections):
         "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
         "detect": {"prepass": ["exact", "phash"]},
         "identify": {"eps": 0.001},
-        "report": {"page": False},
     }
-    return parse_config(base | sections)
+    return parse_config(without_report(base | sections))
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ def make(tmp_path, monkeypatch):
     def settings(eps=0.05, **pairwise):
         cluster = {"embeddings_path": "mine.parquet", "n_clusters": 6}
         identify = {"eps": eps, "rule": pairwise.pop("rule", "greedy")}
-        report = {"page": False}
-        return parse_config({"cluster": cluster, "identify": identify, "pairwise": pairwise, "report": report})
+        steps = ["cluster", "pairwise", "identify"]
+        return parse_config({"cluster": cluster, "identify": identify, "pairwise": pairwise, "steps": steps})
 
     return settings
 

@@ -35,7 +35,7 @@ def write_shards(folder):
 
 
 def settings(**sections):
-    """Of a run over these shards, without a page unless `sections` ask for one."""
+    """Of a run over these shards: up to `remove`, or with a report where `sections` ask for its page."""
     merged = {
         "input": {"path": "data"},
         "output": {"path": "out"},
@@ -43,11 +43,16 @@ def settings(**sections):
         "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
         "cluster": {"n_clusters": 1},
         "identify": {"eps": 0.01},
-        "report": {"page": False},  # a fifth of the time of so small a run, and few tests look at it
     }
     for name, section in sections.items():
         merged[name] = merged[name] | section if isinstance(section, dict) and name in merged else section
-    return parse_config(merged)
+    return parse_config(without_report(merged))
+
+
+def without_report(sections):
+    """Settings that leave out the report unless they ask for its page: most of so small a run, seldom looked at."""
+    asked = sections.setdefault("report", {"page": False})["page"]
+    return sections if asked else {"steps": STEPS} | sections
 
 
 def copy_run(folder, to):

@@ -61,6 +61,7 @@ def local(tmp_path_factory):
         "input": {"path": str(out / "shards")},
         "work_dir": str(out / "work"),
         "output": {"path": str(out / "tars")},
+        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
     }
     done = run_cli("run", "--config", write_settings(out / "dedup.yaml", settings))
     assert done.returncode == 0, done.stderr[-3000:]

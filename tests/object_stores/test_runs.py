@@ -71,6 +71,7 @@ def test_the_environments_credentials_are_enough_for_both_sides(s3, bucket, data
         "input": {"path": dataset},
         "work_dir": f"s3://{bucket}/work",
         "output": {"path": f"s3://{bucket}/tars"},
+        "steps": [*STEPS],
     }
 
     done = run_cli("run", "--config", write_settings(tmp_path / "dedup.yaml", settings), **s3.environment)

@@ -33,7 +33,7 @@ def config_for(folder, schema, **sections):
         "output": {"path": str(folder / "out")},
         "embed": {"model": "tests.encoders:ColourEncoder"},
         "identify": {"eps": 0.01},
-        "report": {"page": False},
+        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
     }
     return parse_config(settings | sections)
 
