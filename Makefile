@@ -25,7 +25,9 @@ help:  ## List these commands
 demo: $(RUN)  ## Deduplicate the sample shards and score the result against the truth
 	$(BIN)/spark-imgdedup demo
 
-test: check unit  ## Lint, format check, types, and every test that needs no server and no torch
+# Types and the index of vulnerabilities are asked beside the tests, which leave a fifth of two cores idle.
+test: lint  ## Lint, format check, types, and every test that needs no server and no torch
+	$(MAKE) -j3 types audit unit
 
 test-slow: slow site $(KINDS)  ## What needs servers, downloads or big installs: clusters, stores, other Sparks, torch
 
