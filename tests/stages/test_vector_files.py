@@ -169,7 +169,7 @@ def test_a_file_that_is_damaged_inside_is_named(tmp_path):
 # --- exact copies, left out by the tasks that read
 
 
-def collapsed(spark, tmp_path, copies, name="{}.parquet"):
+def collapsed(spark, tmp_path, copies, name="{}.parquet", more=()):
     """Sixty images in two files, of which some are rejected, as tasks read them and as Spark joins them."""
     folder, ids = tmp_path / "vectors", [f"i{number}" for number in range(60)]
     for file in range(2):
@@ -177,7 +177,10 @@ def collapsed(spark, tmp_path, copies, name="{}.parquet"):
         rejected = [None if number % 11 else "no_image" for number in range(60)][mine]
         vectors = np.arange(30 * DIM, dtype=np.float32).reshape(30, DIM) + 1000 * file
         table = table_of(FORMS["list<float>"], vectors, ids=ids[mine], rejected_because=pa.array(rejected, pa.string()))
-        write(folder, table.rename_columns(["image_id", *table.column_names[1:]]), name.format(file), row_group_size=7)
+        table = table.rename_columns(["image_id", *table.column_names[1:]])
+        for column in more:
+            table = table.append_column(column, pa.array(range(30)))
+        write(folder, table, name.format(file), row_group_size=7)
     images = spark.read.parquet(str(folder))
     named = local_rows(spark, copies, "image_id string, max_id string")
     config = settings(folder, "dup_count", id_field="image_id")
@@ -214,8 +217,9 @@ def test_tasks_leave_out_the_copies_that_a_join_leaves_out_and_count_them_alike(
     assert sum(counts.values()) == len(copies)
 
 
-def test_files_whose_names_spark_spells_in_its_own_way_are_joined(spark, tmp_path):
-    read, joined = collapsed(spark, tmp_path, copies_of(1), name="part {} ä.parquet")
+@pytest.mark.parametrize("odd", [{"name": "part {} ä.parquet"}, {"more": ["_Metadata"]}], ids=["name", "column"])
+def test_files_of_which_spark_does_not_say_what_row_is_where_are_joined(spark, tmp_path, odd):
+    read, joined = collapsed(spark, tmp_path, copies_of(1), **odd)
 
     assert not isinstance(read, FileSource)
     assert rows_of(read) == rows_of(joined)

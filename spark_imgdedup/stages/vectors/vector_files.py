@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TASK_BYTES = FILE_BYTES
 # Footers read at a time by the driver.
 _THREADS = 16
+# Names that Spark spells as they are.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -124,8 +125,8 @@ def file_source(
     if not files or not all(_is_plain(footer, df, needed, embedding) for footer in footers):
         return source
     file_names = [storage.base_name(file.url) for file in files]
-    if mark is not None and not (len(set(file_names)) == len(files) and all(map(_PLAIN_NAME.fullmatch, file_names))):
-        return source  # marks are told by name, which Spark would spell in its own way
+    if mark is not None and not _tells_places(df, file_names):
+        return source
     marked = {} if mark is None else mark()
     return FileSource(
         *(source.rows, source.column, source.id_type, source.fields, config),
@@ -142,6 +143,13 @@ def file_source(
         collapses=mark is not None,
         known=None if mark is not None else _widths_of(footers, embedding, source.column, rejects=rejects),
     )
+
+
+def _tells_places(df: DataFrame, file_names: list[str]) -> bool:
+    """Whether Spark says of a row in which of these files it is, and where, by `_metadata` and under the same names."""
+    is_hidden = all(name.lower() != "_metadata" for name in df.columns)
+    is_plain = all(_PLAIN_NAME.fullmatch(name) for name in file_names)
+    return is_hidden and is_plain and len(set(file_names)) == len(file_names)
 
 
 def _shared_out(parts: list[Part], n_tasks: int) -> tuple[tuple[Part, ...], ...]:
