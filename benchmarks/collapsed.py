@@ -28,6 +28,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.detect import collapse_copies
 from spark_imgdedup.stages.vectors.collapsed import mark_copies
+from spark_imgdedup.stages.vectors.vector_column import VectorColumn, mark_vectors
 from spark_imgdedup.stages.vectors.vector_files import FileSource, file_source
 from spark_imgdedup.stages.vectors.vector_source import VectorSource, vector_source
 
@@ -36,24 +37,29 @@ SHARE_COPIES = 0.3
 SIZES = (2, 9)  # of groups
 
 
+def ids_by_file(n: int) -> list[list[str]]:
+    return [
+        [f"shards/{file:05d}/{number:09d}" for number in numbers]
+        for file, numbers in enumerate(np.array_split(np.arange(n), FILES))
+    ]
+
+
 def write_embeddings(folder: Path, n: int) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(n)
     pool = rng.standard_normal((4096, DIM)).astype("<f2")
-    for file, numbers in enumerate(np.array_split(np.arange(n), FILES)):
-        rows = [row.tobytes() for row in pool[rng.integers(0, len(pool), len(numbers))]]
+    for file, ids in enumerate(ids_by_file(n)):
+        rows = [row.tobytes() for row in pool[rng.integers(0, len(pool), len(ids))]]
         columns = {
-            "image_id": [f"shards/{file:05d}/{number:09d}" for number in numbers],
+            "image_id": ids,
             "embedding": pa.array(rows, pa.binary()),
-            "rejected_because": pa.nulls(len(numbers), pa.string()),
+            "rejected_because": pa.nulls(len(ids), pa.string()),
         }
         pq.write_table(pa.table(columns), folder / f"part-{file:05d}.parquet", row_group_size=ROWS_PER_GROUP)
 
 
 def write_copies(file: Path, n: int) -> int:
-    rng, ids = np.random.default_rng(n + 1), {}
-    for place, numbers in enumerate(np.array_split(np.arange(n), FILES)):
-        ids |= {number: f"shards/{place:05d}/{number:09d}" for number in numbers.tolist()}
+    rng, ids = np.random.default_rng(n + 1), [id_ for ids in ids_by_file(n) for id_ in ids]
     drawn, pairs = rng.permutation(n).tolist(), []
     while len(pairs) < SHARE_COPIES * n:
         first, *others = (drawn.pop() for _ in range(rng.integers(*SIZES)))
@@ -76,9 +82,7 @@ def passed(source: VectorSource) -> tuple[float, int]:
 
 
 def measured(tables: Tables, folder: Path, n: int) -> dict[str, float]:
-    images = tables.spark.read.parquet(str(folder / "embeddings")).withMetadata(
-        "embedding", {"embedding_type": "float16"}
-    )
+    images = mark_vectors(tables.spark.read.parquet(str(folder / "embeddings")), "embedding", VectorColumn("float16"))
     copies = tables.spark.read.parquet(str(folder / "copies.parquet"))
     left = collapse_copies(images, copies)
     config = tables.config

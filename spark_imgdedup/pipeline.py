@@ -125,7 +125,6 @@ def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dic
 
 def cluster(tables: Tables, config: Config) -> ClusterCounts:
     """Group similar images, so that only images of one group need comparing."""
-    storage.delete(tables.path(MARKS), config.storage_options)
     source = searched_vectors(tables, config)
     population = population_of(tables, source, config)
     tables.expect_rows(population.n_rows)

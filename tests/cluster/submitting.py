@@ -11,6 +11,7 @@ from pathlib import Path
 import pyspark
 
 import spark_imgdedup
+from tests.flow.tiny import STEPS
 
 ROOT = Path(spark_imgdedup.__file__).parent.parent
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -79,7 +80,7 @@ class Dataset:
         """The arguments of a job whose tables and tars go below `out`; one that makes the page as well is enough."""
         sets = {"work_dir": out / "work", "output.path": out / "tars"}
         if not report:
-            sets["steps"] = "[embed, detect, cluster, pairwise, identify, remove]"
+            sets["steps"] = f"[{', '.join(STEPS)}]"
         return ["--config", str(self.config), *(word for key in sets for word in ("--set", f"{key}={sets[key]}"))]
 
 

@@ -6,6 +6,7 @@ from deltalake import DeltaTable
 
 from spark_imgdedup.config import parse_config
 from spark_imgdedup.stages.local_rows import local_rows
+from tests.flow.tiny import STEPS
 from tests.tars import jpeg
 
 SCHEMA = "image_id string, image binary, note string"
@@ -30,7 +31,7 @@ def config_for(folder, **sections):
         "embed": {"model": "tests.encoders:ColourEncoder"},
         "cluster": {"n_clusters": 1},
         "identify": {"eps": 0.01},
-        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
+        "steps": STEPS,
     }
     for name, section in sections.items():
         ours[name] = ours.get(name, {}) | section if isinstance(section, dict) else section

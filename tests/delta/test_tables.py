@@ -14,6 +14,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
 from spark_imgdedup.stages.embed import embed_shards
+from tests.flow.tiny import STEPS
 from tests.tars import jpeg, make_tar
 
 SHARDS = Path(__file__).parents[2] / "examples" / "shards"
@@ -38,7 +39,7 @@ def config_for(folder, table_format, **sections):
         "table": {"format": table_format},
         "identify": {"eps": EPS},
         "output": {"path": str(folder / f"out-{table_format}"), "format": table_format},
-        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
+        "steps": STEPS,
     }
     return parse_config(settings | sections)
 

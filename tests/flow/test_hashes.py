@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.kernels.hashes import hamming_distances, perceptual_hash
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.tables import Tables
-from tests.flow.tiny import without_report
+from tests.flow import tiny
 from tests.report.page.pages import text_of
 from tests.tars import make_tar, members_of
 
@@ -48,16 +47,7 @@ def settings(tmp_path, monkeypatch):
     make_tar(tmp_path / "data/s.tar", [(f"{key}.{kind}", data) for key, (kind, data) in SAMPLES.items()])
 
     def make(**detect):
-        sections = {
-            "input": {"path": "data"},
-            "output": {"path": "out"},
-            "work_dir": "work",
-            "embed": {"model": "tests.encoders:ColourEncoder", "batch_size": 4},
-            "identify": {"eps": 0.01},
-            "detect": detect,
-            "report": {"page": "method" in detect},
-        }
-        return parse_config(without_report(sections))
+        return tiny.settings(detect=detect, report={"page": "method" in detect})
 
     return make
 

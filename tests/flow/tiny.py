@@ -50,7 +50,7 @@ def settings(**sections):
 
 
 def without_report(sections):
-    """Settings that leave out the report unless they ask for its page: most of so small a run, seldom looked at."""
+    """Settings that leave out the report, a fifth of the jobs of so small a run, unless they ask for its page."""
     asked = sections.setdefault("report", {"page": False})["page"]
     return sections if asked else {"steps": STEPS} | sections
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flow.tiny import STEPS
 from tests.object_stores.fixtures import *  # noqa: F403  # pytest finds fixtures by name here
 from tests.object_stores.stores import ROOT, run_cli, write_settings
 
@@ -61,7 +62,7 @@ def local(tmp_path_factory):
         "input": {"path": str(out / "shards")},
         "work_dir": str(out / "work"),
         "output": {"path": str(out / "tars")},
-        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
+        "steps": STEPS,
     }
     done = run_cli("run", "--config", write_settings(out / "dedup.yaml", settings))
     assert done.returncode == 0, done.stderr[-3000:]

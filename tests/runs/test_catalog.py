@@ -13,6 +13,7 @@ from spark_imgdedup.errors import ConfigError, SchemaError
 from spark_imgdedup.pipeline import run
 from spark_imgdedup.runs.fingerprints import fingerprint
 from spark_imgdedup.runs.tables import StepRecord, Tables
+from tests.flow.tiny import STEPS
 from tests.tars import jpeg, make_tar
 
 
@@ -33,7 +34,7 @@ def config_for(folder, schema, **sections):
         "output": {"path": str(folder / "out")},
         "embed": {"model": "tests.encoders:ColourEncoder"},
         "identify": {"eps": 0.01},
-        "steps": ["embed", "detect", "cluster", "pairwise", "identify", "remove"],
+        "steps": STEPS,
     }
     return parse_config(settings | sections)
 

@@ -208,8 +208,7 @@ def test_tasks_leave_out_the_copies_that_a_join_leaves_out_and_count_them_alike(
     assert rows_of(read) == expected
     assert read.widths() == joined.widths()
     monkeypatch.setattr(vector_parts, "BATCH_ROWS", 3)  # several batches of a row group
-    rows = Rows(read.names, rejects=True, collapses=True)
-    batches = [batch for task in read.parts for part in task for batch in read_part(part, rows, {})]
+    batches = [batch for task in read.parts for part in task for batch in read_part(part, read.taken, {})]
     counts = {
         id_: n for batch in batches for id_, n in zip(*(batch.column(at).to_pylist() for at in (0, 2)), strict=True)
     }

@@ -25,7 +25,7 @@ from spark_imgdedup.stages.partitions import shuffle_partitions
 from spark_imgdedup.stages.tasks import map_tasks
 from spark_imgdedup.stages.vectors.collapsed import Marks, MarksByFile
 from spark_imgdedup.stages.vectors.vector_column import HALVES, VectorColumn, vector_lengths
-from spark_imgdedup.stages.vectors.vector_parts import DUP_COUNT, Part, Rows, parts_of, read_part, root_of
+from spark_imgdedup.stages.vectors.vector_parts import Part, Rows, parts_of, read_part, root_of
 from spark_imgdedup.stages.vectors.vector_source import VectorSource, Widths, Work, vector_source
 
 if TYPE_CHECKING:
@@ -46,23 +46,19 @@ class FileSource(VectorSource):
 
     Attributes:
         parts: What each task reads.
-        names: The columns of the files, in the order of a batch.
-        rejects: Whether the files have `rejected_because`, which must be null.
-        collapses: Whether copies are left out, and `dup_count` is told by marks and not by the files.
+        taken: Which rows and columns of the files.
         known: `widths`, where the files' footers tell; None where a pass must.
     """
 
     parts: tuple[tuple[Part, ...], ...]
-    names: tuple[str, ...]
-    rejects: bool
-    collapses: bool
+    taken: Rows
     known: Widths | None
 
     def widths(self) -> Widths:
         """As `VectorSource.widths`, from the footers where they tell."""
         if self.known is not None:
             return self.known
-        if self.rejects and not self.config.own_embeddings:  # one encoder made its vectors
+        if self.taken.rejects and not self.config.own_embeddings:  # one encoder made its vectors
             n_rows, first = self.rows.select("id").count(), self.rows.first()
             return Counter({len(first["embedding"]): n_rows} if first else {})
 
@@ -83,12 +79,11 @@ class FileSource(VectorSource):
 
     def map(self, work: Work, schema: StructType | str) -> DataFrame:
         """As `VectorSource.map`, a task for each part."""
-        parts, options = self.parts, self.config.storage_options
-        rows = Rows(self.names, rejects=self.rejects, collapses=self.collapses)
+        parts, taken, options = self.parts, self.taken, self.config.storage_options
 
         def run(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
             mine = (part for number in numbers for part in parts[number])
-            return work(batch for part in mine for batch in read_part(part, rows, options))
+            return work(batch for part in mine for batch in read_part(part, taken, options))
 
         spark = self.spark
         return map_tasks(spark, len(parts), run, schema, gpu_profile(spark, self.config))
@@ -116,13 +111,11 @@ def file_source(
         return source  # Spark has columns from such names
     embedding = config.cluster.embedding_field if config.own_embeddings else "embedding"
     names = (config.id_column, embedding, *config.searched_columns)
-    rejects = "rejected_because" in df.columns
-    stored = [name for name in names if mark is None or name != DUP_COUNT]
+    taken = Rows(names, rejects="rejected_because" in df.columns, collapses=mark is not None)
     files = table_files(path, options).data
     with ThreadPoolExecutor(_THREADS) as pool:
         footers = list(pool.map(lambda file: _footer(file.url, options), files))
-    needed = (*stored, "rejected_because") if rejects else stored
-    if not files or not all(_is_plain(footer, df, needed, embedding) for footer in footers):
+    if not files or not all(_is_plain(footer, df, taken.stored, embedding) for footer in footers):
         return source
     file_names = [storage.base_name(file.url) for file in files]
     if mark is not None and not _tells_places(df, file_names):
@@ -138,10 +131,8 @@ def file_source(
             ],
             2 * shuffle_partitions(df),
         ),
-        names=names,
-        rejects=rejects,
-        collapses=mark is not None,
-        known=None if mark is not None else _widths_of(footers, embedding, source.column, rejects=rejects),
+        taken=taken,
+        known=_widths_of(footers, embedding, source.column, taken),
     )
 
 
@@ -213,9 +204,9 @@ def _is_vector(kind: pa.DataType, spark_kind: str) -> bool:
     return bool(is_list and pa.types.is_floating(kind.value_type))
 
 
-def _widths_of(footers: list[Any], embedding: str, column: VectorColumn, *, rejects: bool) -> Widths | None:
+def _widths_of(footers: list[Any], embedding: str, column: VectorColumn, taken: Rows) -> Widths | None:
     """The length of all vectors and their number, where every row group has as many numbers as rows of one length."""
-    if rejects or column.kind not in ("array", HALVES):
+    if taken.rejects or taken.collapses or column.kind not in ("array", HALVES):
         return None
     found: Widths = Counter()
     for footer in footers:
