@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up what they need. Everything else is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 # Spark's classes, parsed: each session of the tests starts 3 s sooner.
@@ -122,6 +123,7 @@ bench: $(DEV)  ## Benchmarks; results go to benchmarks/results
 lock:  ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --universal pyproject.toml requirements/build.in --extra local --generate-hashes --python-version 3.11 --no-header -c requirements/constraints.in -o requirements/run.txt
 	uv pip compile -q --universal pyproject.toml requirements/build.in --extra dev --generate-hashes --python-version 3.11 --no-header -c requirements/run.txt -o requirements/dev.txt
+	echo uv | uv pip compile -q --universal - --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt -o requirements/uv.txt
 	grep -E '^[a-z]' requirements/dev.txt | grep -vE '^(pyspark|py4j)=' | tr -d '\\' | uv pip compile -q --universal requirements/spark35.in --generate-hashes --python-version 3.11 --no-header -c /dev/stdin -o requirements/spark35.txt
 	uv pip compile -q --universal requirements/airflow.in --generate-hashes --python-version 3.11 --no-header -o requirements/airflow.txt
 	uv pip compile -q --universal requirements/clip.in --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt -o requirements/clip.txt
@@ -134,14 +136,21 @@ $(BIN)/python:
 	@$(PYTHON) spark_imgdedup/runs/java.py
 	$(PYTHON) -m venv .venv
 
-# --no-deps: the locks are whole, and pip would look for a newer coverage[toml] than the coverage that is pinned.
-$(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+# uv takes 40 s where pip takes 160, most of it for pyspark. It does not read pip's configuration: where only that names
+# an index that can be reached, pip installs. --no-deps: the locks are whole, and pip would look for a newer
+# coverage[toml] than the coverage that is pinned.
+define install
+$(BIN)/uv pip install -q --python $(BIN)/python --no-deps $(1) || $(PIP) $(1)
+endef
+
+$(RUN): requirements/uv.txt requirements/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/uv.txt
+	$(call install,--require-hashes -r requirements/run.txt)
+	$(call install,--no-build-isolation -e .)
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
 $(CLASSES): tests/jvm.py $(DEV)

@@ -27,6 +27,16 @@ SPARK_FOLDERS = ("stages", "runs", "jobs", "flow")
 CONNECT_FOLDERS = ("stages",)
 # Those that the oldest Spark runs too: make spark35.
 SPARK35_FOLDERS = ("stages", "jobs")
+# These need what takes long to fetch or to start: a mark, and a command of make, each.
+SLOW_FOLDERS = {
+    "airflow": "airflow",
+    "browser": "browser",
+    "cluster": "cluster",
+    "delta": "delta",
+    "faults": "faults",
+    "object_stores": "s3",
+    "rapids": "rapids",
+}
 SPARK_SETTINGS = {
     "spark.master": "local[2]",  # two cores: enough to show what depends on the order of tasks
     "spark.ui.enabled": "false",  # no port, no start-up time
@@ -52,9 +62,12 @@ def is_connect(config):
 
 def pytest_collection_modifyitems(config, items):
     """Markers follow folders, so that nobody forgets one."""
-    here = Path(__file__).parent
+    n_parts = len(Path(__file__).parent.parts)
     for item in items:
-        folder = item.path.relative_to(here).parts[0]
+        folder = item.path.parts[n_parts]
+        if folder in SLOW_FOLDERS:
+            item.add_marker(getattr(pytest.mark, SLOW_FOLDERS[folder]))
+            item.add_marker(pytest.mark.slow)
         if folder in SPARK_FOLDERS or "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
         if folder in SPARK35_FOLDERS and not item.get_closest_marker("slow"):
@@ -62,7 +75,7 @@ def pytest_collection_modifyitems(config, items):
         if is_connect(config) and folder in CONNECT_FOLDERS and "_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.connect)
     # Files that take a minute come first, so that of two processes none works on one while the other is done.
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] != "flow")
+    items.sort(key=lambda item: item.path.parts[n_parts] != "flow")
 
 
 @pytest.fixture(scope="session")

@@ -190,19 +190,21 @@ def count_samples(
 
     is_sample = F.col("key").isNotNull()
     samples = index.select(F.when(is_sample, F.col(match_column(index))).alias("id"), is_sample.alias("is_sample"))
-    sizes = samples.groupBy("id").agg(
-        F.sum(F.col("is_sample").cast("bigint")).alias("n_samples"),
-        F.sum((~F.col("is_sample")).cast("bigint")).alias("n_damaged"),
+    listed = ids.select(F.col("image_id").alias("id"), F.lit(None).cast("boolean").alias("is_sample"))
+    by_id = samples.unionByName(listed).groupBy("id")  # a row for each id, and one for all that have none
+    sizes = by_id.agg(
+        F.count_if("is_sample").alias("n_samples"),
+        F.count_if(~F.col("is_sample")).alias("n_damaged"),
+        F.count_if(F.col("is_sample").isNull()).alias("n_rows"),
     )
-    listed = ids.groupBy(F.col("image_id").alias("id")).agg(F.count(F.lit(1)).alias("n_rows"))
-    has_id, is_listed, is_there = F.col("id").isNotNull(), F.col("n_rows").isNotNull(), F.col("n_samples").isNotNull()
-    row = sizes.join(listed, "id", "full_outer").agg(  # a row for each id that either side has, nulls apart
+    has_id, is_listed, is_there = F.col("id").isNotNull(), F.col("n_rows") > 0, F.col("n_samples") > 0
+    row = sizes.agg(
         F.sum("n_samples").alias("read"),
         F.sum("n_damaged").alias("n_damaged_shards"),
-        F.count(F.when(has_id & is_listed, True)).alias("ids_given"),
-        F.count(F.when(is_listed & is_there, True)).alias("ids_matched"),
+        F.count_if(has_id & is_listed).alias("ids_given"),
+        F.count_if(has_id & is_listed & is_there).alias("ids_matched"),
         F.sum(F.when(~has_id, F.col("n_rows"))).alias("ids_null"),
-        F.sum(F.when(is_listed, F.col("n_samples"))).alias("samples_matched"),
+        F.sum(F.when(has_id & is_listed, F.col("n_samples"))).alias("samples_matched"),
         F.sum(F.when(~has_id, F.col("n_samples"))).alias("samples_without_field"),
     )
     n_of: dict[str, Any] = {name: int(n or 0) for name, n in row.collect()[0].asDict().items()}

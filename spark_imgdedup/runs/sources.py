@@ -27,7 +27,7 @@ from spark_imgdedup.stages.index import index_embeddings, index_images
 from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.parts import Files, Target, most_parts, write_parts
 from spark_imgdedup.stages.read import read_images
-from spark_imgdedup.stages.remove import match_column, select_ids
+from spark_imgdedup.stages.remove import match_column
 from spark_imgdedup.stages.user_input.id_lists import read_ids, require_lists
 from spark_imgdedup.stages.vectors.own_embeddings import open_embeddings
 
@@ -211,5 +211,6 @@ def ids_to_remove(tables: Tables, config: Config) -> DataFrame:
     if config.remove.paths:
         return read_ids(tables.spark, config.remove.paths, config.remove.id_field, config.storage_options)
     if config.uses_duplicates:
-        return select_ids(tables.read("duplicates"), config.id_column)
+        duplicates = tables.read("duplicates")
+        return duplicates.select(id_as_text(duplicates, config.id_column, "cluster.id_field").alias("image_id"))
     return local_rows(tables.spark, [], "image_id string")

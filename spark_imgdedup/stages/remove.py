@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,9 +27,9 @@ from spark_imgdedup.files.tars.shards import (
 )
 from spark_imgdedup.files.tars.strict_headers import DamagedTarError
 from spark_imgdedup.stages.columns import free_name, id_as_text
-from spark_imgdedup.stages.local_rows import local_rows
+from spark_imgdedup.stages.leaving import map_shards
 from spark_imgdedup.stages.read import group_by_bytes
-from spark_imgdedup.stages.tasks import EachAlone, map_batches
+from spark_imgdedup.stages.tasks import EachAlone
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -121,23 +121,21 @@ def copy_tars(removed: DataFrame, tasks: list[CopyTask], config: Config, folder:
     read, finished = source_of(config), Finished(folder, config.output.storage_options)
     alone = EachAlone(tasks)
 
-    def copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number, gone in _keys_by_task(batches):
-            for tar in resume_kept(alone[number], gone, finished, read=read):
-                yield from kept_batches(tar)
+    def copy(number: int, gone: dict[str, Gone]) -> Iterator[pa.RecordBatch]:
+        for tar in resume_kept(alone[number], gone, finished, read=read):
+            yield from kept_batches(tar)
 
-    return map_batches(_place_keys(removed, [task.shards for task in tasks]), copy, schemas.KEPT)
+    return map_shards(removed, [task.shards for task in tasks], copy, schemas.KEPT)
 
 
 def marks_of_tars(removed: DataFrame, tasks: list[CopyTask], config: Config) -> DataFrame:
     """The marks of the tars that `copy_tars` would write: schemas.MARKS."""
     read, alone = source_of(config), EachAlone(tasks)
 
-    def mark(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number, gone in _keys_by_task(batches):
-            yield marks_batch(tar_marks(alone[number], gone, read))
+    def mark(number: int, gone: dict[str, Gone]) -> Iterator[pa.RecordBatch]:
+        yield marks_batch(tar_marks(alone[number], gone, read))
 
-    return map_batches(_place_keys(removed, [task.shards for task in tasks]), mark, schemas.MARKS)
+    return map_shards(removed, [task.shards for task in tasks], mark, schemas.MARKS)
 
 
 def source_of(config: Config) -> Source:
@@ -150,33 +148,11 @@ def read_kept(removed: DataFrame, shards: list[Shard], config: Config) -> DataFr
     """The samples of the tars that stay, as rows: image_id, shard, key, members (extension to bytes)."""
     alone = EachAlone(shards)
 
-    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number, gone in _keys_by_task(batches):
-            shard = alone[number]
-            yield from _member_batches(shard, gone[shard.name], config)
+    def read(number: int, gone: dict[str, Gone]) -> Iterator[pa.RecordBatch]:
+        shard = alone[number]
+        return _member_batches(shard, gone[shard.name], config)
 
-    return map_batches(_place_keys(removed, [(shard,) for shard in shards]), read, schemas.MEMBERS)
-
-
-def _place_keys(removed: DataFrame, shards_by_task: list[tuple[Shard, ...]]) -> DataFrame:
-    """(task, its shards with the keys to leave out and their digests), a row and a partition each; no image travels."""
-    from pyspark.sql import functions as F
-
-    reads = [(number, shard.name) for number, shards in enumerate(shards_by_task) for shard in shards]
-    keys = removed.groupBy("shard").agg(F.collect_list(F.struct("key", "sha256")).alias("keys"))
-    work = local_rows(removed.sparkSession, reads, "task int, shard string").join(keys, "shard", "left")
-    by_task = work.groupBy("task").agg(F.collect_list(F.struct("shard", "keys")).alias("reads"))
-    # Ranges of distinct numbers give each task its partition; hashing would put two on one core and none on another.
-    return by_task.repartitionByRange(len(shards_by_task), "task")
-
-
-def _keys_by_task(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, Gone]]]:
-    for batch in batches:
-        for number, reads in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield (
-                number,
-                {each["shard"]: {key["key"]: key["sha256"] for key in each["keys"] or ()} for each in reads},
-            )
+    return map_shards(removed, [(shard,) for shard in shards], read, schemas.MEMBERS)
 
 
 def _member_batches(shard: Shard, gone: Gone, config: Config) -> Iterator[pa.RecordBatch]:

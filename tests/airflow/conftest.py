@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,6 @@ from tests.cluster.submitting import ROOT, start_cluster
 
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar")  # some are copies of each other
 DAY = "2026-01-06"
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.airflow)
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

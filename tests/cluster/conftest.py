@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,13 +15,6 @@ from tests.cluster.submitting import LIMIT_SECONDS, ROOT, Dataset, bare_environm
 
 # Copies of each other among them, and one that ends in the middle of a sample.
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from spark_imgdedup.runs.session import delta_settings
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.delta)
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

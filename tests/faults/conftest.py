@@ -14,13 +14,6 @@ from tests.object_stores.fixtures import *  # noqa: F403  # pytest finds fixture
 LEDGER = Ledger(SEED)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.faults)
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def ledger():
     """Where every fault that hit is written down."""

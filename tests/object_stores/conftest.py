@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,6 @@ from tests.object_stores.stores import ROOT, run_cli, write_settings
 
 # Copies of each other among them, and one that ends in the middle of a sample.
 SHARDS = ("photos-00000.tar", "crawl/photos-00000.tar", "crawl/clipart-00001.tar")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.s3)
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -14,13 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 900
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.rapids)
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def jar():
     """The plugin's jar: scripts/fetch_rapids.sh fetches it once for all runs on this machine."""

@@ -6,6 +6,7 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files.copying.copy_plan import plan_copies
 from spark_imgdedup.files.tars.shards import list_shards
+from spark_imgdedup.stages import leaving
 from spark_imgdedup.stages.index import index_embeddings, index_images
 from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.loose_files import pack_images
@@ -193,6 +194,14 @@ def removed_of(spark, *ids):
     return local_rows(spark, found, REMOVED)
 
 
+@pytest.fixture(params=[{}, {"MOST_FETCHED": 0}, {"MAX_BYTES_WITH_EACH": 0}], ids=["few", "many", "of many shards"])
+def keys_travel(request, monkeypatch):
+    """What leaves is told to tasks with their code, or as rows, since it is much or of much."""
+    for name, most in request.param.items():
+        monkeypatch.setattr(leaving, name, most)
+
+
+@pytest.mark.usefixtures("keys_travel")
 def test_tars_are_copied_without_what_leaves_in_one_task_a_shard(spark, folder):
     config = config_for(folder)
     tasks = plan_copies(list_shards(config.input), {}, None)
@@ -219,6 +228,7 @@ def test_tars_are_copied_without_what_leaves_in_one_task_a_shard(spark, folder):
     ]
 
 
+@pytest.mark.usefixtures("keys_travel")
 def test_each_repacking_task_has_a_partition_of_its_own_however_uneven_the_work(spark, folder):
     config = config_for(folder, repack=1)
     shards = list_shards(config.input)[:2]
@@ -233,6 +243,7 @@ def test_each_repacking_task_has_a_partition_of_its_own_however_uneven_the_work(
     assert rows_per_partition(tars) == [1, 3]
 
 
+@pytest.mark.usefixtures("keys_travel")
 def test_samples_become_rows_with_their_members_under_the_names_they_have(spark, folder):
     make_tar(folder / "in" / "c.tar", [("0.jpg", b"one"), ("0.jpg", b"two"), ("__meta__", b"of no sample")])
     config = config_for(folder)

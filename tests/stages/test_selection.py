@@ -104,7 +104,7 @@ def test_groups_too_large_for_a_task_are_settled_by_rounds_with_the_same_result(
 ):
     config = settings(table, pairwise={"probes": "margin"})
     blocks, groups, distances = grouped()
-    monkeypatch.setattr(large_groups, "BIN_ROWS", 5)
+    monkeypatch.setattr(large_groups, "BIN_ROWS", 12)
     monkeypatch.setattr(large_groups, "HEAD_ROWS", head_rows)
     never = set(list(walk(distances, EPS))[::5])
     hashes = artifacts.save(str(tmp_path / "never"), said_of(sorted(never)))
