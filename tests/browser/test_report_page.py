@@ -201,7 +201,8 @@ def test_in_the_frame_of_a_notebook_that_allows_nothing_but_scripts_it_works_too
         chips = notebook.all('[role="tab"]')
         notebook.run("arguments[0].click()", chips[-1])
         assert chips[-1].get_attribute("aria-selected") == "true"
-        assert notebook.run("return [...document.images].every((each) => each.complete && each.naturalWidth > 0)")
+        loaded = "return [...document.images].every((each) => each.complete && each.naturalWidth > 0)"
+        WebDriverWait(browser, 20).until(lambda _: notebook.run(loaded))
         notebook.run("document.querySelector('nav a[href=\"#groups\"]').click()")  # goes there, and not to another page
         assert notebook.all("#groups h2")[0].is_displayed()
     finally:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from spark_imgdedup.errors import ConfigError
 from spark_imgdedup.pipeline import run
@@ -88,7 +89,9 @@ def test_keys_decide_undo_and_move_and_the_place_outlasts_the_page(browser, made
     assert header == DATA["header"]
     assert found == {"a0": "same", "a1": "different", "a2": "different", "a3": "different"}
     again.all("#copy summary")[0].click()
-    assert len(again.run("return document.getElementById('lines').value").splitlines()) == 5
+    # That it is open is told in a task of its own, some time after the click.
+    copied = WebDriverWait(browser, 20).until(lambda _: again.run("return document.getElementById('lines').value"))
+    assert len(copied.splitlines()) == 5
     assert again.complaints() == []
     assert len(again.requests()) == 1
 
