@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         folder = item.path.parts[n_parts]
         if folder in SLOW_FOLDERS:
-            item.add_marker(getattr(pytest.mark, SLOW_FOLDERS[folder]))
+            item.add_marker(SLOW_FOLDERS[folder])
             item.add_marker(pytest.mark.slow)
         if folder in SPARK_FOLDERS or "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pyarrow as pa
 from spark_imgdedup.files.copying.removal_check import Gone
 from spark_imgdedup.files.tars.shards import Shard
 from spark_imgdedup.stages.local_rows import local_rows
-from spark_imgdedup.stages.tasks import MAX_BYTES_WITH_EACH, EachAlone, map_batches, map_tasks
+from spark_imgdedup.stages.tasks import map_batches, map_packages
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,17 +35,17 @@ def map_shards(
         work: What it does.
         schema: Of its batches.
 
-    Few keys travel in the closure, which saves the five jobs of placing them.
+    Few keys are fetched and travel as packages do, which saves the five jobs of placing them.
     """
     few = _fetch_few(removed)
     if few is not None:
-        gone = EachAlone({shard.name: few.get(shard.name, {}) for shard in shards} for shards in shards_by_task)
-        if gone.n_bytes <= MAX_BYTES_WITH_EACH:
+        told = [{shard.name: few.get(shard.name, {}) for shard in shards} for shards in shards_by_task]
 
-            def run_numbered(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
-                return (batch for number in numbers for batch in work(number, gone[number]))
+        def unpack(packages: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
+            for package in packages:
+                yield from work(*pickle.loads(package))  # noqa: S301  # what we pack below
 
-            return map_tasks(removed.sparkSession, len(gone), run_numbered, schema)
+        return map_packages(removed.sparkSession, list(map(pickle.dumps, enumerate(told))), unpack, schema)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return (batch for number, gone in _placed_keys(batches) for batch in work(number, gone))

@@ -45,11 +45,6 @@ class EachAlone(Generic[Item]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    @property
-    def n_bytes(self) -> int:
-        """Of all of them, packed."""
-        return sum(map(len, self._packed))
-
 
 def map_batches(
     rows: DataFrame, work: BatchWork, schema: StructType | str, profile: ResourceProfile | None = None

@@ -6,7 +6,6 @@ from spark_imgdedup.config import parse_config
 from spark_imgdedup.errors import SchemaError
 from spark_imgdedup.files.copying.copy_plan import plan_copies
 from spark_imgdedup.files.tars.shards import list_shards
-from spark_imgdedup.stages import leaving
 from spark_imgdedup.stages.index import index_embeddings, index_images
 from spark_imgdedup.stages.local_rows import local_rows
 from spark_imgdedup.stages.loose_files import pack_images
@@ -194,11 +193,13 @@ def removed_of(spark, *ids):
     return local_rows(spark, found, REMOVED)
 
 
-@pytest.fixture(params=[{}, {"MOST_FETCHED": 0}, {"MAX_BYTES_WITH_EACH": 0}], ids=["few", "many", "of many shards"])
+@pytest.fixture(
+    params=[None, "leaving.MOST_FETCHED", "tasks.MAX_BYTES_WITH_EACH"], ids=["few", "many", "of many shards"]
+)
 def keys_travel(request, monkeypatch):
     """What leaves is told to tasks with their code, or as rows, since it is much or of much."""
-    for name, most in request.param.items():
-        monkeypatch.setattr(leaving, name, most)
+    if request.param is not None:
+        monkeypatch.setattr(f"spark_imgdedup.stages.{request.param}", 0)
 
 
 @pytest.mark.usefixtures("keys_travel")
