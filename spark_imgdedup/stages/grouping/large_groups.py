@@ -80,13 +80,13 @@ class Rounds:
     def _keep_heads(self, groups: BlockIndex, bins: npt.NDArray[np.int64]) -> BlockIndex:
         """What stays of the best-ranked rows of each bin, as blocks; a task a bin."""
         config, reach, said = self.blocks.config, self.reach, self.said
-        options = config.storage_options
+        options, head_rows = config.storage_options, HEAD_ROWS
 
         def keep(numbers: Iterator[int]) -> Iterator[pa.RecordBatch]:
             known = None if said is None else artifacts.load(said)
             with BlockReader(groups, options) as reader:
                 for each in numbers:
-                    head, raw = _head(reader, int(bins[each]), config, known)
+                    head, raw = _head(reader, int(bins[each]), head_rows, config, known)
                     members = Members.of(head, raw, config, known)
                     (kept_by,) = members.kept_by("greedy", [reach])
                     kept = np.isin(head[POSITION].to_numpy(), members.thin[POSITION].to_numpy()[kept_by < 0])
@@ -162,14 +162,14 @@ def _parts(groups: BlockIndex, bin_: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _head(
-    reader: BlockReader, bin_: int, config: Config, said: Said | None
+    reader: BlockReader, bin_: int, most: int, config: Config, said: Said | None
 ) -> tuple[pa.Table, npt.NDArray[np.floating]]:
     """The first rows of a bin, by group and rank."""
     places = list(reader.index.slices(bin_, bin_ + 1))
     thin = named(pa.concat_tables([reader.read_thin(*place) for place in places]).combine_chunks(), config)
     never = must_stay(thin[config.id_column], said)
     order = np.lexsort((ranks_of([thin], config), ~never, thin[GROUP].to_numpy()))
-    first = np.sort(order[:HEAD_ROWS])
+    first = np.sort(order[:most])
     raw, passed = [], 0
     for file, row, n_rows in places:
         low, high = np.searchsorted(first, [passed, passed + n_rows])
