@@ -110,7 +110,8 @@ def _write_copies(images: DataFrame, tables: Tables, config: Config) -> dict[str
     if "exact" not in config.detect.hashes:
         return {}
     copies = group_exact(images, order=preference(config, with_distances=False))
-    return {"copies": tables.write("copies", copies).count()}
+    tables.write("copies", copies)
+    return {"copies": tables.count("copies")}
 
 
 def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dict[str, Any]:
@@ -120,7 +121,8 @@ def _write_near_hashes(images: DataFrame, tables: Tables, config: Config) -> dic
     records = (tables.record(step) for step in ("embed", "hashes"))
     n_images = max(record.counts.table_rows for record in records if record is not None)
     near = near_hashes(images, n_bits=bits, radius=radius, n_images=n_images)
-    return {"near_hashes": tables.write("near_hashes", near).count(), **search_recall(n_bits=bits, radius=radius)}
+    tables.write("near_hashes", near)
+    return {"near_hashes": tables.count("near_hashes"), **search_recall(n_bits=bits, radius=radius)}
 
 
 def cluster(tables: Tables, config: Config) -> ClusterCounts:
@@ -142,9 +144,9 @@ def pairwise(tables: Tables, config: Config) -> PairwiseCounts:
     storage.delete(tables.path(LINKS), config.storage_options)
     folders = Folders(probes=tables.path(PROBES), links=tables.path(LINKS))
     search = search_blocks(blocks, sample, searched_eps(config), folders)
-    n_rows = tables.write("similarities", search.similarities).count()
+    tables.write("similarities", search.similarities)
     storage.delete(tables.path(PROBES), config.storage_options)
-    return counting.count_search(search, n_rows)
+    return counting.count_search(search, tables.count("similarities"))
 
 
 def identify(tables: Tables, config: Config) -> IdentifyCounts:

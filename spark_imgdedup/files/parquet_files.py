@@ -148,16 +148,30 @@ def read_footers(files: Sequence[storage.FileInfo], options: storage.Options | N
     return [_footers[file] for file in files]
 
 
-def _read_footer(file: storage.FileInfo, options: storage.Options | None) -> Footer:
+def count_rows(files: Sequence[storage.FileInfo], options: storage.Options | None = None) -> int:
+    """Rows of all files, by their footers.
+
+    Raises:
+        SchemaError: a file is no Parquet or damaged.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return sum(pool.map(lambda file: _read_metadata(file, options)[0].num_rows, files))
+
+
+def _read_metadata(file: storage.FileInfo, options: storage.Options | None) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
         with storage.open_random(file.url, options) as stream:
             metadata = pq.read_metadata(stream)
-            schema = metadata.schema.to_arrow_schema()
+            return metadata, metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SchemaError(
             f"{file.url}: this file cannot be read as Parquet ({reason}). Write it again, or take it away."
         ) from None
+
+
+def _read_footer(file: storage.FileInfo, options: storage.Options | None) -> Footer:
+    metadata, schema = _read_metadata(file, options)
     leaves = tuple(_leaf(metadata.schema.column(n)) for n in range(metadata.num_columns))
     footer = Footer(file.url, leaves, schema, _marks(metadata.metadata or {}))
     _require_names(footer)

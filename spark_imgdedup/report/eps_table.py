@@ -66,7 +66,7 @@ def survey_run(
             log.warning("eps: what perceptual hashes find goes at any eps and is not counted here")
         free = may_go(similarities, tables, config)
         survey = survey_scores(free, [*levels, *own], config, n_pairs=n_pairs)
-        return survey if free is similarities else replace(survey, n_rows=similarities.count())
+        return survey if free is similarities else replace(survey, n_rows=tables.count("similarities"))
     most = linked_eps(tables)
     fit = [level for level in (*levels, *own) if level <= most]
     if not fit:

@@ -84,7 +84,7 @@ def may_go(similarities: DataFrame, tables: Tables, config: Config) -> DataFrame
 
 def count_removed_already(tables: Tables, config: Config) -> int:
     """Images that go whatever eps is: exact copies, which are collapsed before the search."""
-    return tables.read("copies").count() if config.collapses_copies else 0
+    return tables.count("copies") if config.collapses_copies else 0
 
 
 def _by_groups(tables: Tables, config: Config, people: People, said: artifacts.Artifact | None) -> Findings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,34 @@ def test_no_process_needs_a_job_to_find_the_columns_of_a_finished_table(spark, t
     context.setLocalProperty("spark.jobGroup.id", None)
 
     assert n_jobs["by the writer"] == n_jobs["by another"] == n_jobs["by Spark alone"] - 1
+
+
+@pytest.mark.parametrize("few", [0, 64])
+def test_rows_are_counted_with_and_without_spark(spark, tables, monkeypatch, few):
+    monkeypatch.setattr("spark_imgdedup.runs.tables.FEW_FILES", few)
+    tables.write("copies", spark.range(0, 700, 1, 5))
+    tables.write("duplicates", spark.range(0))
+    spark.sparkContext.setJobGroup(f"count {few}", "")
+
+    assert [tables.count("copies"), tables.count("duplicates")] == [700, 0]
+    tables.finish(RECORD)
+    assert [tables.count("duplicates"), Tables(spark, tables.config).count("duplicates")] == [0, 0]
+
+    n_jobs = len(spark.sparkContext.statusTracker().getJobIdsForGroup(f"count {few}"))
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    assert (n_jobs > 0) == (few == 0)
+
+
+def test_a_table_that_is_not_there_or_cut_off_is_not_counted(spark, tables):
+    with pytest.raises(SchemaError, match="Run step 'identify' first"):
+        tables.count("duplicates")
+    tables.write("duplicates", spark.range(3).coalesce(1))
+    tables.finish(RECORD)
+    (file,) = Path(tables.path("duplicates")).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-10])
+
+    with pytest.raises(SchemaError, match=r"part-.*\.parquet is empty or cut off"):
+        Tables(spark, tables.config).count("duplicates")
 
 
 def test_a_table_that_another_has_written_anew_is_read_as_it_is_now(spark, tables):

@@ -86,7 +86,7 @@ def _exact_pairs(tables: Tables, config: Config) -> Iterator[DrawnBand]:
     found = tuple(DrawnPair(row["max_id"], row[name]) for row in rows)
     if found:
         title = "the same file, or the same pixels"
-        yield DrawnBand("exact", title, None, pairs.count(), found, tables.place("copies"))
+        yield DrawnBand("exact", title, None, tables.count("copies"), found, tables.place("copies"))
 
 
 def _hash_pairs(tables: Tables, config: Config) -> Iterator[DrawnBand]:
