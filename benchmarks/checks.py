@@ -48,7 +48,7 @@ def timed(command, folder):
     result = {
         "seconds": round(seconds, 1),
         **{f"cores_{name}_seconds": round(after[name] - before[name], 1) for name in after},
-        "pytest": [line for line in lines if " passed" in line],
+        "pytest": [line for line in lines if " passed" in line and " in " in line],
     }
     print(" ".join(command), result, flush=True)
     return result
