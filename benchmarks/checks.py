@@ -41,14 +41,14 @@ def timed(command, folder):
         done = subprocess.run(command, cwd=folder, env=env, stdout=said, stderr=subprocess.STDOUT, check=False)
         seconds = time.perf_counter() - start
         said.seek(0)
-        lines = [line.strip("= \n") for line in said if " passed" in line or " failed" in line or "Error" in line]
+        lines = [line.strip("= \n") for line in said]
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} in {folder}: exit {done.returncode}\n" + "\n".join(lines[-20:]))
+        raise SystemExit(f"{' '.join(command)} in {folder}: exit {done.returncode}\n" + "\n".join(lines[-100:]))
     after = cores()
     result = {
         "seconds": round(seconds, 1),
         **{f"cores_{name}_seconds": round(after[name] - before[name], 1) for name in after},
-        "pytest": [line for line in lines if " passed" in line and " in " in line],
+        "pytest": [line for line in lines if " passed" in line and " in " in line and line[0].isdigit()],
     }
     print(" ".join(command), result, flush=True)
     return result

@@ -56,16 +56,18 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Footer:
-    """What the footer of a file says of its columns.
+    """What the footer of a file says of its rows and columns.
 
     Attributes:
         url: The file.
+        n_rows: In it.
         leaves: Its columns, those within lists and structs too.
         schema: The same as Arrow's types.
         marks: How our own tables store vectors, by column: float16 or float32; empty for those of others.
     """
 
     url: str
+    n_rows: int
     leaves: tuple[Leaf, ...]
     schema: pa.Schema
     marks: tuple[tuple[str, str], ...] = ()
@@ -138,42 +140,29 @@ def read_footers(files: Sequence[storage.FileInfo], options: storage.Options | N
     Raises:
         SchemaError: a file is no Parquet or damaged, or two of its columns differ in case only; the file is named.
     """
-    missing = [file for file in files if file not in _footers]
+    # Threads of one run ask for their tables side by side: what is found is given from here, whoever clears the others.
+    found = {file: footer for file in files if (footer := _footers.get(file)) is not None}
+    missing = [file for file in files if file not in found]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found.update(zip(missing, pool.map(lambda file: _read_footer(file, options), missing), strict=True))
     if len(_footers) + len(missing) > _KEPT:
         _footers.clear()
-        missing = list(files)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = dict(zip(missing, pool.map(lambda file: _read_footer(file, options), missing), strict=True))
     _footers.update(found)
-    return [_footers[file] for file in files]
+    return [found[file] for file in files]
 
 
-def count_rows(files: Sequence[storage.FileInfo], options: storage.Options | None = None) -> int:
-    """Rows of all files, by their footers.
-
-    Raises:
-        SchemaError: a file is no Parquet or damaged.
-    """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return sum(pool.map(lambda file: _read_metadata(file, options)[0].num_rows, files))
-
-
-def _read_metadata(file: storage.FileInfo, options: storage.Options | None) -> tuple[pq.FileMetaData, pa.Schema]:
+def _read_footer(file: storage.FileInfo, options: storage.Options | None) -> Footer:
     try:
         with storage.open_random(file.url, options) as stream:
             metadata = pq.read_metadata(stream)
-            return metadata, metadata.schema.to_arrow_schema()
+            schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SchemaError(
             f"{file.url}: this file cannot be read as Parquet ({reason}). Write it again, or take it away."
         ) from None
-
-
-def _read_footer(file: storage.FileInfo, options: storage.Options | None) -> Footer:
-    metadata, schema = _read_metadata(file, options)
     leaves = tuple(_leaf(metadata.schema.column(n)) for n in range(metadata.num_columns))
-    footer = Footer(file.url, leaves, schema, _marks(metadata.metadata or {}))
+    footer = Footer(file.url, metadata.num_rows, leaves, schema, _marks(metadata.metadata or {}))
     _require_names(footer)
     return footer
 

@@ -19,7 +19,7 @@ from spark_imgdedup.errors import SchemaError, ShardError
 from spark_imgdedup.files import artifacts, storage, writing
 from spark_imgdedup.files.owning import lease, work_dir
 from spark_imgdedup.files.owning.places import PARTS, require_apart
-from spark_imgdedup.files.parquet_files import count_rows
+from spark_imgdedup.files.parquet_files import read_footers
 from spark_imgdedup.runs import catalog
 from spark_imgdedup.runs.classic import name_jobs
 from spark_imgdedup.runs.codegen import compile_for, is_interpreted
@@ -172,7 +172,7 @@ class Tables:
         if self.is_folder(name):
             files = storage.list_files(self.path(name), ".parquet", self._options)
             if 0 < len(files) <= FEW_FILES:
-                return count_rows(files, self._options)
+                return sum(footer.n_rows for footer in read_footers(files, self._options))
         return rows.count()
 
     def write_parts(self, name: str, make: Callable[[str], DataFrame]) -> DataFrame:
